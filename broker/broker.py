@@ -13,7 +13,6 @@ import structlog
 
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.deadlines import Deadlines
-from broker.delivery_log import DeliveryLog
 from broker.hub import Hub
 from broker.log_fault import LogFault, settle
 from broker.match_timeouts import MatchTimeouts
@@ -25,6 +24,7 @@ from broker.peers import PeerLimits, Peers
 from broker.presence import ATTENDED_GRACE_MS, Presence
 from broker.rate_limiter import RateLimiter
 from broker.reads import ReadLimits, Reads
+from broker.record_buffer import RecordBuffer
 from broker.replica import LOG_FAULTS, LogObserver
 from broker.retention import Redaction
 from broker.roster import Roster
@@ -34,7 +34,7 @@ from broker.stores import DISTRIBUTION
 from broker.streams import SPREAD_MS, Heartbeat, Streams
 from broker.waits import Waits
 from broker.writer import LogWriter
-from events.commands import Disconnect, SendMessage
+from events.commands import Command, Disconnect, SendMessage
 from events.commit import Commit
 from events.events import PartnerReported
 from events.ids import ConnectionId, Position
@@ -113,17 +113,19 @@ class Broker(LogObserver):
         )
         self.roster_link = self._roster_link()
         self.match_timeouts = MatchTimeouts(clock, self.deadlines, self.writer, self.roster)
-        self.delivery_log = DeliveryLog(log, clock, self.writer.time_ms)
+        self.records = RecordBuffer(log, clock, self.replica, self.writer.time_ms)
         self.heartbeat = Heartbeat(clock, self.deadlines)
         self.streams = Streams(
-            clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log, random_bytes
+            clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.records, random_bytes
         )
-        self.reads = Reads(log, self.replica, self.delivery_log, RateLimiter(clock), read_limits)
+        self.reads = Reads(log, self.replica, self.records, RateLimiter(clock), read_limits)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.peers = Peers(clock, self.writer.time_ms, peer_limits)
         self.metrics.busiest_peer_share.set_function(self.peers.share.busiest)
         self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
-        self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background, self.log_failed)
+        self.store_watch = StoreWatch(
+            log, clock, self.replica, self.metrics, self.records, self.in_background, self.log_failed
+        )
         self._tasks: set[asyncio.Future[object]] = set()
         self._policy_digest = ""
 
@@ -165,6 +167,7 @@ class Broker(LogObserver):
         self._policy_digest = sha256(msgspec.json.encode([policy, code_digest(policy)])).hexdigest()[:16]
         await self.replica.start()
         check_succession(self.state.policy, policy, is_named=names_matching)
+        await self.records.record_start()
         await self.writer.start(policy)
         self._start_over()
         if self.roster_link is not None:
@@ -204,6 +207,10 @@ class Broker(LogObserver):
     def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
         """Return the waiting connections that a seeker should not meet because of their addresses (`LogObserver`)."""
         return self.peers.to_avoid(state, who)
+
+    def command_refused(self, command: Command, code: str) -> None:
+        """Record the refusal (`LogObserver`)."""
+        self.records.record_refusal(command, code)
 
     def append_stored(self) -> None:
         """Note that the log takes commits (`LogObserver`)."""
@@ -259,7 +266,7 @@ class Broker(LogObserver):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.delivery_log.close()
+        await self.records.close()
         await self.log.close()
 
     def in_background(self, work: Awaitable[object]) -> None:

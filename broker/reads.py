@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, deliveries_of
 from broker.rate_limiter import RateLimiter
+from broker.record_buffer import RecordBuffer
 from broker.replica import Replica
 from events.commit import Commit
 from events.ids import POSITION_MAX, ConnectionId, Position
@@ -80,11 +80,11 @@ class Reads:
     """The reads of one broker."""
 
     def __init__(
-        self, log: EventLog, replica: Replica, delivery_log: DeliveryLog, limiter: RateLimiter, limits: ReadLimits
+        self, log: EventLog, replica: Replica, records: RecordBuffer, limiter: RateLimiter, limits: ReadLimits
     ) -> None:
         self._log = log
         self._replica = replica
-        self._delivery_log = delivery_log
+        self._records = records
         self._limiter = limiter
         self._limits = limits
 
@@ -140,7 +140,7 @@ class Reads:
     def record(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
         """Record that `page` is on its way to `connection_id`."""
         for event in page.events:
-            self._delivery_log.record(event.params.cursor, connection_id, to)
+            self._records.record_delivery(event.params.cursor, connection_id, to)
 
     async def has_given(self, connection_id: ConnectionId, cursor: Position) -> bool:
         """Return whether `connection_id` can have been given `cursor`: none is above its own last event.

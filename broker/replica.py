@@ -17,7 +17,7 @@ from broker.compaction import read_next_page
 from broker.metrics import Metrics
 from broker.questions import Questions, retrieve
 from events.codec import UnreadableCommitError
-from events.commands import Disconnect
+from events.commands import Command, Disconnect
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.ids import ConnectionId, Position
 from events.log import EventLog, LogRolledBackError, LogUnavailableError, Snapshot, UnusableLogError
@@ -52,6 +52,9 @@ class LogObserver:
     def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
         """Return the waiting connections of `state` that a seeker should not meet, for reasons outside the log."""
         return ()
+
+    def command_refused(self, command: Command, code: str) -> None:
+        """Hear that a client's command was refused."""
 
     def append_stored(self) -> None:
         """Hear that the log has stored a batch of this broker."""

@@ -14,6 +14,7 @@ import structlog
 
 from broker.clock import Clock, Timer
 from broker.metrics import Metrics
+from broker.record_buffer import RecordBuffer
 from broker.replica import Replica, within
 from events.commit import BrokenChainError
 from events.log import EventLog, LogUnavailableError, UnusableLogError
@@ -45,6 +46,7 @@ class StoreWatch:
         clock: Clock,
         replica: Replica,
         metrics: Metrics,
+        records: RecordBuffer,
         in_background: Callable[[Awaitable[object]], None],
         on_log_failed: Callable[[Exception], None],
     ) -> None:
@@ -55,6 +57,7 @@ class StoreWatch:
         self._clock = clock
         self._replica = replica
         self._metrics = metrics
+        self._records = records
         self._in_background = in_background
         self._on_log_failed = on_log_failed
         self._is_stored = False  # an append was, since the last probe began
@@ -155,7 +158,9 @@ class StoreWatch:
         if was is None and reason is not None:
             self._lost_ms = self._clock.now_ms()
             self._metrics.store_available.set(0)
+            self._records.record_log_lost()
             logger.warning("store_lost", reason=reason)
         elif was is not None and reason is None:
             self._metrics.store_available.set(1)
+            self._records.record_log_back()
             logger.warning("store_back", after_s=round((self._clock.now_ms() - self._lost_ms) / 1_000))

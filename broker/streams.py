@@ -12,10 +12,10 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from broker.clock import Clock, RandomBytes
 from broker.deadlines import Deadlines
-from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, Hub
 from broker.metrics import Metrics
 from broker.presence import Presence
+from broker.record_buffer import RecordBuffer
 from broker.replica import Replica
 from events.ids import ConnectionId
 
@@ -133,7 +133,7 @@ class Streams:
         presence: Presence,
         heartbeat: Heartbeat,
         metrics: Metrics,
-        delivery_log: DeliveryLog,
+        records: RecordBuffer,
         random_bytes: RandomBytes,
     ) -> None:
         self.clock = clock
@@ -142,7 +142,7 @@ class Streams:
         self.hub = hub
         self.presence = presence
         self.metrics = metrics
-        self.delivery_log = delivery_log
+        self.records = records
         self.heartbeat = heartbeat
         self._open: dict[Stream[Any], None] = {}
         self._is_ending = False
@@ -314,7 +314,7 @@ class Stream(Generic[F]):
         if delivery.connection_id in confirmation.unconfirmed and self._transport.is_open():
             confirmation.told(delivery.connection_id, delivery.position)
         streams.metrics.delivery_s.observe_ms(streams.clock.now_ms() - delivery.announced_ms)
-        streams.delivery_log.record(delivery.position, delivery.connection_id, self.kind)
+        streams.records.record_delivery(delivery.position, delivery.connection_id, self.kind)
 
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():

@@ -20,14 +20,11 @@ from broker.compaction import SnapshotKeeper
 from broker.decision import UNAVAILABLE, Rejection
 from broker.metrics import Metrics
 from broker.replica import LOG_FAULTS, LogObserver, Replica
-from events.commands import AdoptPolicy, CancelMatch, Command, Disconnect, ForgetNames, MatchDue
+from events.commands import OWN_COMMANDS, AdoptPolicy, Command
 from events.log import EventLog, LogUnavailableError
 from events.policy import Policy
 
 logger = structlog.get_logger(__name__)
-
-OWN_COMMANDS = (AdoptPolicy, CancelMatch, Disconnect, ForgetNames, MatchDue)
-"""Commands of the broker itself: their refusals are no client's, and are not counted."""
 
 
 class LogWriter:
@@ -189,11 +186,12 @@ class LogWriter:
             logger.error("batch_failed", commands=len(commands), fault=type(fault).__name__, exc_info=fault)
 
     def _answer(self, pending: PendingCommand, answer: CommandAnswer) -> None:
-        """Give the caller its answer, unless it has gone or has one; count a client's refusal."""
+        """Give the caller its answer, unless it has gone or has one; count a refusal, if it is a client's."""
         if pending.answer.done():
             return
         if isinstance(answer, Rejection) and not isinstance(pending.command, OWN_COMMANDS):
             self._metrics.rejected(answer.code)
+            self._observer.command_refused(pending.command, answer.code)
         pending.answer.set_result(answer)
 
     def _answer_all(self, commands: Iterable[PendingCommand], answer: CommandAnswer) -> None:

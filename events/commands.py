@@ -134,3 +134,6 @@ Command = (
     | ForgetNames
     | AdoptPolicy
 )
+
+OWN_COMMANDS = (AdoptPolicy, CancelMatch, Disconnect, ForgetNames, MatchDue)
+"""Commands of the broker itself; all others are acts of a client."""

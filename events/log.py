@@ -92,6 +92,22 @@ class DeliveryRecord(NamedTuple):
     at_ms: int  # Unix time
 
 
+OperationKind = Literal["started", "stopped", "refused", "log_unavailable", "log_available"]
+"""`started` and `stopped` are a broker's start and its orderly end; the last two, its log's end and return."""
+
+
+class OperationRecord(NamedTuple):
+    """Something about a broker's running that made no commit. A record for debugging, not part of the log's chain."""
+
+    kind: OperationKind
+    at_ms: int  # Unix time
+    after: Position  # the last commit that the broker knew then
+    connection_id: ConnectionId | None = None  # of a refused command, as all that follow
+    command: str | None = None  # its tag
+    code: str | None = None
+    times: int = 1  # refusals that it stands for; more than one only if they are not told apart
+
+
 class EventLog(Protocol):
     """An append-only, totally ordered sequence of commits.
 
@@ -131,7 +147,12 @@ class EventLog(Protocol):
 
     @property
     def keeps_delivery_records(self) -> bool:
-        """True if `record` may store something. It never changes."""
+        """True if `record` may store delivery records. It never changes."""
+        ...
+
+    @property
+    def keeps_operation_records(self) -> bool:
+        """True if `record` may store operation records. It never changes."""
         ...
 
     @property
@@ -229,8 +250,13 @@ class EventLog(Protocol):
         """
         ...
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Keep `delivery_records` beside the log, as far as the backend can; never an error, and they may be lost."""
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Keep both kinds beside the log, as far as the backend can; never an error, and they may be lost.
+
+        Where both kinds are kept, those of one call are kept all or none.
+        """
         ...
 
     async def probe(self) -> None:

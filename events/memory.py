@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import Position
-from events.log import MISSED_COMMITS_MAX, Conflict, DeliveryRecord, Snapshot
+from events.log import MISSED_COMMITS_MAX, Conflict, DeliveryRecord, OperationRecord, Snapshot
 from events.session_records import MemorySessionRecords
 
 
@@ -26,6 +26,7 @@ class MemoryLog:
     survives = "nothing: it ends with this process"
     never_waits = True
     keeps_delivery_records = False
+    keeps_operation_records = False
 
     def __init__(self, epoch: str | None = None) -> None:
         self.epoch = epoch if epoch is not None else secrets.token_hex(8)
@@ -106,7 +107,9 @@ class MemoryLog:
                 self._commits[index] = redact(self._commits[index])
         self.redacted_to = max(self.redacted_to, done_to)
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
         """Nothing: nobody can look into this log later."""
 
     async def probe(self) -> None:

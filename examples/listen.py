@@ -1,4 +1,4 @@
-"""Print what a stranger does: python examples/listen.py [URL]."""
+"""Print the acts of a stranger: python examples/listen.py [URL]."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ class Params(BaseModel, extra="allow"):
 
 
 class ChatEvents(ClientExtension):
-    """The extension by which the SDK hears our notifications."""
+    """The extension of the SDK for our notifications."""
 
     identifier = EVENTS
 

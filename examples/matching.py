@@ -1,7 +1,7 @@
-"""A matching of your own: who names a language among the interests meets those who name it too.
+"""A matching of your own: people with a language among their interests meet each other.
 
-In the folder of this file, `chat-broker whatif LOG --matching matching:same_language` says which pairs and waits of a
-log would have been others. `docs/testing.md` says how to test a matching.
+In the folder of this file, `chat-broker whatif LOG --matching matching:same_language` lists the pairs and waits of
+a log as they would have been. `docs/testing.md` says how to test a matching.
 """
 
 from broker.matching import Seeker

@@ -1,6 +1,6 @@
 """Greet a stranger and answer five messages, by calls of tools alone: python examples/tools_only.py [URL].
 
-Every client that can call tools can chat like this: no stream, no resource, no session. The URL is that of the
+Every client with tools can chat like this: no stream, no resource, no session. The URL is that of the
 endpoint, http://127.0.0.1:8000/mcp for a broker on this machine.
 """
 
@@ -29,7 +29,7 @@ class Conversation:
         return result
 
     async def events(self):
-        """Yield what happens, as long as there is a stranger or a place in the queue."""
+        """Yield each event, as long as there is a stranger or a place in the queue."""
         status = "waiting"
         while status != "idle":
             page = await self.call("wait_for_events", cursor=self.cursor)

@@ -15,7 +15,7 @@ if profile := os.environ.get("HYPOTHESIS_PROFILE"):
 
 
 def pytest_report_header() -> str:
-    """Return the line of the report that names the persistent map in use."""
+    """Return a header line with the persistent map in use."""
     from projections.persistent_map import Map
 
     return f"persistent map: {Map.__module__}.{Map.__qualname__}"

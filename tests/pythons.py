@@ -1,9 +1,9 @@
-"""`python -m tests.pythons [--newest]`: the daily suite on every other supported Python that this machine has.
+"""`python -m tests.pythons [--newest]`: the daily suite on every other supported Python of this machine.
 
 The tests of stores and of deployment are left out.
 
-The supported Pythons are those of the classifiers in `pyproject.toml`. They are looked for on `PATH` and among those of
-pyenv. Each gets an environment of its own under `.venvs`, with the versions of `constraints.txt`.
+The supported Pythons are those of the classifiers in `pyproject.toml`. They are looked for on `PATH` and in pyenv. Each
+gets an environment of its own under `.venvs`, with the versions of `constraints.txt`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def supported(root: Path) -> list[str]:
 
 
 def found(version: str) -> str | None:
-    """Return the path of a Python of `version` that runs; `None` if this machine has none."""
+    """Return the path of a working Python of `version`; `None` if this machine has none."""
     candidates = [shutil.which(f"python{version}")]
     if pyenv := shutil.which("pyenv"):
         root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=False).stdout.strip()
@@ -42,7 +42,7 @@ def found(version: str) -> str | None:
 
 
 def _runs(python: str, version: str) -> bool:
-    """Return true for a Python of `version`: a shim of pyenv may stand for one that is switched off."""
+    """Return true if `python` runs and is of `version`; a shim of pyenv may lead to a disabled one."""
     says = "import sys, venv, ensurepip; print('{}.{}'.format(*sys.version_info))"
     done = subprocess.run([python, "-c", says], capture_output=True, text=True, check=False)
     return done.stdout.strip() == version
@@ -79,9 +79,9 @@ def passes(version: str, python: str, root: Path) -> bool:
 
 
 def main(arguments: Sequence[str] = (), root: Path = ROOT) -> int:
-    """Run the daily suite on each of them, and return 1 if one failed; those that are missing are named.
+    """Run the daily suite on each other Python, name the missing ones, and return 1 if one failed.
 
-    With `--newest`, only the newest that this machine has is tried: one between two that pass hardly ever fails.
+    With `--newest`, only the newest one is tried: a Python between two passing ones hardly ever fails.
     """
     this = "{}.{}".format(*sys.version_info)
     pythons = {version: found(version) for version in supported(root) if version != this}

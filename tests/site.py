@@ -1,6 +1,6 @@
 """`python -m tests.site` builds `docs/` as a site in `site/`, and fails at a broken link.
 
-A link that leads out of `docs/`, to the code, has no page of the site to lead to. There it is written as a path.
+A link out of `docs/`, to the code, has no page on the site, so it is written as a path.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def for_the_site(text: str, folder: PurePosixPath) -> str:
 
 
 def _outside(target: str, folder: PurePosixPath) -> str | None:
-    """Return the path from the root that `target` leads to; `None` if that is on the site or elsewhere."""
+    """Return the path of `target` from the root; `None` if it is on the site or elsewhere."""
     if "://" in target or target.startswith("#"):
         return None
     parts: list[str] = ["docs", *folder.parts]

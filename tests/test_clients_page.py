@@ -1,4 +1,4 @@
-"""The page about clients names the versions that are pinned, and its configurations can be copied."""
+"""The page about clients names the pinned versions, and its configurations can be copied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGE = ROOT / "tests" / "clients"
 
 
 def versions_on_the_page() -> dict[str, str]:
-    """Return the version that the page gives for each client that the tests run."""
+    """Return the version of each tested client on the page."""
     rows = re.findall(r"^\| `([^`]+)`[^|]* \| (\S+) \| [^|]+ \| `[^`]+` \|$", PAGE.text, re.MULTILINE)
     return dict(rows)
 
@@ -35,7 +35,7 @@ def test_the_page_names_each_client_with_its_pinned_version() -> None:
 
 
 def test_the_inspector_is_the_one_that_is_tested() -> None:
-    """Wherever it is named to be run, by its major version: with an older Node, npm takes one that is years older."""
+    """Each command names the tested major version: with an older Node, npm would take one years older."""
     lock = json.loads((PACKAGE / "package-lock.json").read_text("utf-8"))
     inspector = lock["packages"]["node_modules/@modelcontextprotocol/inspector"]
     major = inspector["version"].partition(".")[0]
@@ -45,7 +45,7 @@ def test_the_inspector_is_the_one_that_is_tested() -> None:
 
 
 def test_every_configuration_of_the_broker_is_json() -> None:
-    """What is there to be copied can be read by the client that it is for, and names this server."""
+    """Each configuration is valid JSON and names this server."""
     blocks = re.findall(r"```json\n(.*?)```", PAGE.section("Connect a client"), re.DOTALL)
     assert blocks
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The walk through a log: every command that the page shows on its own dump says what the page says that it does."""
+"""The walk through a log: each command has the output shown on the page, run on the page's own dump."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ MODULES: list[tuple[str, str]] = re.findall(r"In `(\w+\.py)`:\n\n```python\n(.*?
 
 
 class Shown(NamedTuple):
-    """A command of the page, and what the page says that it answers."""
+    """A command of the page with its output."""
 
     command: str
     answer: list[str]
 
 
 def blocks() -> list[list[Shown]]:
-    """The page's blocks that are headed `console`, each with its commands."""
+    """Return the blocks marked `console`, each with its commands."""
     return [shown_in(block) for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)]
 
 
 def shown_in(block: str) -> list[Shown]:
-    """The commands of a block; what stands below one is its answer."""
+    """Return the commands of a block; the lines below a command are its output."""
     shown: list[Shown] = []
     for line in block.splitlines():
         if line.startswith("$ "):
@@ -62,7 +62,7 @@ def shown_in(block: str) -> list[Shown]:
 
 
 def is_tried(shown: Shown) -> bool:
-    """Whether it is about what stands in the repository, or was made of it."""
+    """Return true if the command uses the dump in the repository, or a file made of it."""
     return MADE_UP in shown.command
 
 
@@ -71,18 +71,18 @@ NOT_TRIED = [shown for block in blocks() if block not in TRIED for shown in bloc
 
 
 def subject(block: list[Shown]) -> str:
-    """What a block is called in pytest's report."""
+    """Return the name of a block in pytest's report."""
     return " ".join(word for word in block[0].command.split()[1:] if word != DUMP)
 
 
 class Shell:
-    """As much of a shell as the page needs: pipes, and the files that commands write."""
+    """The part of a shell that the page needs: pipes, and the files written by commands."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
 
     def answer(self, command: str) -> str:
-        """What stands in the terminal after `command`."""
+        """Return the output of `command`."""
         said = b""
         for stage in command.split(" | "):
             words, _, file = stage.partition(" < ")
@@ -104,7 +104,7 @@ class Shell:
 
 
 def pytest_says(path: str) -> bytes:
-    """What pytest says of tests that pass, with `-q`."""
+    """Run the passing tests of a module; return pytest's output with `-q`."""
     tests = [value for name, value in runpy.run_path(path).items() if name.startswith("test_")]
     for test in tests:
         test()
@@ -112,7 +112,10 @@ def pytest_says(path: str) -> bytes:
 
 
 def differences(answer: list[str], real: list[str]) -> str:
-    """Where `real` is not what `answer` stands for; an elision is anything within a line, and alone any lines."""
+    """Return the difference between `answer` and `real`; empty if they agree.
+
+    An elision stands for anything within a line, and alone on its line for any lines.
+    """
     pattern = "".join(
         r"(?:.*\n)*?" if line == ELISION else ".*".join(map(re.escape, line.split(ELISION))) + r"\n" for line in answer
     )
@@ -125,7 +128,7 @@ def differences(answer: list[str], real: list[str]) -> str:
 def test_each_command_says_what_the_page_shows(
     block: list[Shown], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a directory with nothing in it but the dump, the commands of a block one after the other."""
+    """The commands of a block run one after the other in a directory that holds only the dump."""
     copy = tmp_path / DUMP
     copy.parent.mkdir(parents=True)
     shutil.copy(ROOT / DUMP, copy)
@@ -139,7 +142,7 @@ def test_each_command_says_what_the_page_shows(
 
 
 def test_an_elision_stands_for_what_is_there_and_nothing_else_does() -> None:
-    """This test would notice a page that has gone stale."""
+    """A stale page would fail this test."""
     assert not differences(["one", "...", "four"], ["one", "two", "three", "four"])
     assert not differences(["one ... three"], ["one two three"])
     assert not differences(["one", "..."], ["one"])
@@ -149,18 +152,18 @@ def test_an_elision_stands_for_what_is_there_and_nothing_else_does() -> None:
 
 
 def test_every_command_that_looks_into_a_log_is_tried() -> None:
-    """The walk leaves none out; on a broker's own file it shows a trace with delivery records, and the copying."""
+    """The walk includes every one; on a broker's own file it shows a trace with delivery records, and the copying."""
     tried = {shown.command.split()[1] for block in TRIED for shown in block}
     assert set(COMMANDS) - {"tail"} <= tried, "tail alone does not end by itself"
     untried = {shown.command.split()[1] for shown in NOT_TRIED if shown.command.startswith(".venv/bin/chat-broker ")}
     assert untried <= {"serve", "trace", "log", "tail"}
     assert ".venv/bin/chat-broker tail " in PAGE
-    for command in set(LOG_COMMANDS) - {"init"}:  # it makes a log where there is none
+    for command in set(LOG_COMMANDS) - {"init"}:  # `init` creates a log
         assert f"chat-broker log {command} " in PAGE
 
 
 def test_every_command_is_listed() -> None:
-    """Those that look into a log on this page, those that copy and shorten one on that for operators."""
+    """Commands that read a log are on this page; commands that copy or shorten one are on the operators' page."""
     written = {names(command)[0].split()[1] for command, _ in Page("docs/debugging.md").tables("Commands")[0]}
     assert written == set(COMMANDS)
     for command in LOG_COMMANDS:
@@ -168,7 +171,7 @@ def test_every_command_is_listed() -> None:
 
 
 def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
-    """Its two columns hold what they hold at that position, however they are wrapped."""
+    """Its two columns have the content of that position, however they are wrapped."""
     (screen,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     columns = [line.split("│") for line in screen.splitlines() if "│" in line]
     with closing(open_source(str(ROOT / DUMP))) as source:
@@ -181,30 +184,30 @@ def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
 
 
 def squeezed(lines: Iterable[str]) -> str:
-    """`lines` without what depends on the width of a terminal."""
+    """Return `lines` without the white space, for it depends on the width of the terminal."""
     return "".join("".join(lines).split())
 
 
 def written(sections: Sequence[PanelSection]) -> str:
-    """`sections`, likewise."""
+    """Return the text of `sections` without white space."""
     rows = ([section.title, *(row.mark + row.text for row in section.rows)] for section in sections)
     return squeezed(chain.from_iterable(rows))
 
 
 def test_every_module_is_in_a_file() -> None:
-    """No Python stands on the page that no command of it runs."""
+    """Every Python block of the page is a file used by its commands."""
     assert len(MODULES) == PAGE.count("```python\n") == 1
 
 
 def test_the_keys_of_the_stepper_are_those_of_the_table() -> None:
-    """Each is in it, under the name that it has on a keyboard."""
+    """The table has every key under its name on a keyboard."""
     rows = PAGE.partition("| key | what it does |\n")[2].partition("\n\n")[0]
     written = {word for row in rows.splitlines()[1:] for word in re.split(r"[` ,]+", row.split("|")[1]) if word}
     assert written == {KEY_NAMES.get(key, key) for key in BOUND_KEYS} - {"Ctrl+C"}
 
 
 def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
-    """A clone is clean after the walk."""
+    """Git ignores every file made by the walk, so a clone is clean afterwards."""
     made = re.findall(r"(?:-o |sqlite:| > )([a-z]\w*\.\w+)", PAGE)
     made += [f"{name}{part}" for name in made if name.endswith(".db") for part in ("-wal", "-shm", ".lock", ".wake")]
     names = {*made, *(name for name, _ in MODULES)}
@@ -214,12 +217,12 @@ def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
 
 
 def test_the_names_in_a_filter_are_those_of_the_table() -> None:
-    """Each has its row, in the order in which they are refused."""
+    """Each name has a row, in the order of the error message for an unknown one."""
     section = PAGE.partition("\n## Filters\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(NAMES)
 
 
 def test_the_dump_holds_no_secret() -> None:
-    """Neither does the page: a handle is nowhere in it."""
+    """No handle is in the dump or on the page."""
     text = (ROOT / DUMP).read_text(encoding="utf-8")
     assert not re.search(r"cb_[A-Za-z0-9_-]{8,}", text + PAGE)

@@ -1,4 +1,4 @@
-"""The examples do what they say. The tests of the pages that show them run `examples/bot.py` and `listen.py`."""
+"""The examples work. The tests of the pages run `examples/bot.py` and `examples/listen.py`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = ["one", "two", "three", "four", "five"]
 @pytest.mark.slow
 @pytest.mark.parametrize("comes", ["first", "second"])
 def test_a_bot_of_tools_alone_holds_a_conversation(comes: str) -> None:
-    """It greets its stranger, answers five messages, and leaves, whether it waited or was waited for."""
+    """The bot greets its stranger, answers five messages and leaves, whichever of them entered first."""
 
     async def held() -> tuple[list[str], str]:
         async with serving() as broker:
@@ -43,7 +43,7 @@ def test_a_bot_of_tools_alone_holds_a_conversation(comes: str) -> None:
                     await bob.enter("Bob")
                 heard = await conversation(bob)
                 out, err = await bot.communicate()
-                assert bot.returncode == 0, err.decode()  # the SDK may log that an answer came while it ended
+                assert bot.returncode == 0, err.decode()  # the SDK may log a late answer while it ends
             finally:
                 await killed(bot)
             await there.close()
@@ -55,7 +55,7 @@ def test_a_bot_of_tools_alone_holds_a_conversation(comes: str) -> None:
 
 
 async def conversation(bob: Modern) -> list[str]:
-    """Say each of `WORDS` after an answer to the one before; return what was heard, and how it ended."""
+    """Say each of `WORDS` after the answer to the last one; return all answers, and the reason for the end."""
     heard: list[str] = []
     for said, word in enumerate([*WORDS, ""]):
         while len(heard) <= said:
@@ -76,7 +76,7 @@ LANGUAGES_OF_OTHERS = [
 
 @pytest.mark.parametrize(("waiting", "coming", "meet"), LANGUAGES_OF_OTHERS)
 def test_the_matching_pairs_by_language(waiting: tuple[str, ...], coming: tuple[str, ...], *, meet: bool) -> None:
-    """Those with a common language meet, and those without one."""
+    """People with a common language meet, and so do people without a language."""
     same_language: Callable[..., ConnectionId | None] = runpy.run_path(str(EXAMPLES / "matching.py"))["same_language"]
     state = state_after([(entered(ANN, None, *waiting),)])
     facts = Facts(NOON_MS, FRESH, "salt")

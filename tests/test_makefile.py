@@ -1,4 +1,4 @@
-"""Each target does its own set-up, and no more of it than it needs."""
+"""Each target does the set-up that it needs, and no more."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DEVELOPERS = [
 
 
 class Clone:
-    """A clone in which `make` is asked what it would do; what it would install counts as installed afterwards."""
+    """A clone for dry runs of `make`; a dry installation counts as done for the next run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -56,9 +56,9 @@ class Clone:
             os.utime(root / name, (1, 1))
 
     def make(self, *arguments: str) -> str:
-        """Return the commands that `make` would run with `arguments`."""
+        """Return the commands of `make` with `arguments`."""
         command = ["make", "--dry-run", "--no-print-directory", *arguments]
-        # This test may itself be run by a make, whose flags are not meant for this one.
+        # This test may run under a make; its flags are not for this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
         done = subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, check=True, timeout=60
@@ -76,12 +76,12 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
-    """One in which nothing has been done yet."""
+    """A clone without any set-up."""
     return Clone(tmp_path)
 
 
 def test_a_broker_is_served_without_the_tools_of_developers(clone: Clone) -> None:
-    """`make serve` makes the environment, installs what a broker runs on, and says so."""
+    """`make serve` makes the environment, installs only the broker's requirements, and says so."""
     done = clone.make("serve")
     assert "-m venv .venv" in done
     assert "[dev]" not in done
@@ -140,7 +140,7 @@ def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:
 
 @pytest.mark.parametrize("target", DEVELOPERS)
 def test_the_other_targets_install_the_tools_too(clone: Clone, target: str) -> None:
-    """Each by itself, in a clone in which nothing has been done."""
+    """Each target alone sets up a fresh clone."""
     done = clone.make(target)
     assert "-m venv .venv" in done
     assert done.count("'.[dev]'") == 1
@@ -149,7 +149,7 @@ def test_the_other_targets_install_the_tools_too(clone: Clone, target: str) -> N
 
 @pytest.mark.parametrize("order", [("serve", "test"), ("test", "serve")])
 def test_any_order_leads_to_both(clone: Clone, order: tuple[str, str]) -> None:
-    """What is installed is not installed again; what is missing is, into the same environment."""
+    """Installed requirements are not installed again; missing ones are added to the same environment."""
     done = [clone.make(target).splitlines() for target in (*order, *order)]
     installed = [[line.split()[-1] for line in lines if "pip install" in line] for lines in done]
     assert installed == ([["."], ["'.[dev]'"], [], []] if order[0] == "serve" else [["'.[dev]'"], [], [], []])
@@ -157,7 +157,7 @@ def test_any_order_leads_to_both(clone: Clone, order: tuple[str, str]) -> None:
 
 
 def test_other_versions_are_installed_by_whoever_is_next(clone: Clone) -> None:
-    """A change of the requirements is noticed by both."""
+    """Both targets notice changed requirements."""
     clone.make("test")
     (clone.root / "constraints.txt").touch()
     os.utime(clone.root / "constraints.txt", (2**33, 2**33))
@@ -166,12 +166,12 @@ def test_other_versions_are_installed_by_whoever_is_next(clone: Clone) -> None:
 
 
 def test_a_public_host_runs_what_must_pass() -> None:
-    """Its workflow leads to `.ci/run`, which leads to these targets."""
+    """The host's workflow runs `.ci/run`, an executable."""
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
     assert {"run": ".ci/run"} in workflow["jobs"]["test"]["steps"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
 def test_no_host_is_named() -> None:
-    """Where packages come from is the affair of whoever installs them."""
+    """The Makefile names no package index; the choice belongs to the user."""
     assert "://" not in (ROOT / "Makefile").read_text("utf-8").replace("http://127.0.0.1:8000/mcp", "")

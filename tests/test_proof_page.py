@@ -13,7 +13,7 @@ NUMBERS = list(range(1, 10))
 
 
 def test_the_promises_are_numbered_as_the_checks_number_them() -> None:
-    """Nine of them; a check never names one that the page doesn't have."""
+    """There are nine, and every number in a check is on the page."""
     for page in (Page("docs/proof.md"), Page("README.md")):
         numbered = [int(number) for number in re.findall(r"^(\d+)\. ", page.section("Promises"), re.MULTILINE)]
         assert numbered == NUMBERS

@@ -1,4 +1,4 @@
-"""The page of the protocol says what the code says, and its programs run."""
+"""The page of the protocol agrees with the code, and its programs run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REFUSAL_FIELDS = {"error", "code", "retry_after_ms"}
 
 
 def arguments_of(tool: Tool) -> Iterator[str]:
-    """The arguments of `tool` as the page writes them."""
+    """Yield the arguments of `tool` as written on the page."""
     for name, schema in tool.input_schema["properties"].items():
         if name in tool.input_schema["required"]:
             yield name
@@ -45,13 +45,13 @@ def arguments_of(tool: Tool) -> Iterator[str]:
 
 
 def result_fields(tool: Tool) -> set[str]:
-    """What a result of `tool` may hold."""
+    """Return the fields of a result of `tool`, without those of a refusal."""
     assert tool.output_schema is not None
     return set(tool.output_schema["properties"]) - REFUSAL_FIELDS
 
 
 def test_the_tools_are_those_that_are_published() -> None:
-    """Names and arguments, in their order, with their defaults."""
+    """The page has their names and arguments, in their order, with their defaults."""
     written = {names(tool)[0]: names(arguments) for tool, arguments, _ in PAGE.tables("Tools")[0]}
     published = {tool.name: list(arguments_of(tool)) for tool in TOOLS}
     assert written == published
@@ -60,7 +60,7 @@ def test_the_tools_are_those_that_are_published() -> None:
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_every_field_of_a_result_is_named(tool: Tool) -> None:
-    """No result holds what its row doesn't name, and no row names a result's field that there isn't."""
+    """A result and its row on the page have the same fields."""
     rows = {names(name)[0]: result for name, _, result in PAGE.tables("Tools")[0]}
     described = rows[tool.name]
     if described.startswith("as "):
@@ -73,20 +73,20 @@ def test_every_field_of_a_result_is_named(tool: Tool) -> None:
 
 
 def test_the_longest_wait_is_the_schemas() -> None:
-    """`wait_seconds` is at most what the schema allows."""
+    """The maximum of `wait_seconds` on the page is the schema's."""
     schemas = {tool.name: tool.input_schema["properties"] for tool in TOOLS}
     maximum = schemas["wait_for_events"]["wait_seconds"]["maximum"]
     assert f"`wait_seconds` is at most {maximum:g}." in PAGE.section("Tools")
 
 
 def test_every_refusal_has_a_row() -> None:
-    """The codes are those that a tool can give."""
+    """The page lists exactly the codes of refusals by tools."""
     written = [names(code)[0] for code, _ in PAGE.tables("Refusals")[0]]
     assert sorted(written) == sorted((set(REFUSALS) | {"invalid_arguments"}) - OTHER_WORDS)
 
 
 def test_the_notifications_are_those_of_the_wire() -> None:
-    """Methods and params, in their order."""
+    """The page has their methods and params, in their order."""
     reasons = {"left", "next", "disconnected", "timeout", "stranger"}
     written = {
         names(method)[0]: [name for name in names(params) if name not in reasons]
@@ -97,25 +97,25 @@ def test_the_notifications_are_those_of_the_wire() -> None:
 
 
 def test_the_resources_are_those_that_are_listed() -> None:
-    """The lobby and the template of the inbox."""
+    """The page has the lobby and the template of the inbox."""
     assert [names(uri)[0] for uri, _ in PAGE.tables("Resources and the prompt")[0]] == [LOBBY_URI, INBOX_TEMPLATE]
 
 
 def test_the_protocol_eras_are_those_of_the_sdk() -> None:
-    """Every version that is served, and the extension's name."""
+    """The page has every served version, and the extension's name."""
     versions = {row[0]: row[1:] for row in PAGE.tables("Two protocol eras")[0]}["versions"]
     assert versions == [", ".join(HANDSHAKE_PROTOCOL_VERSIONS), ", ".join(MODERN_PROTOCOL_VERSIONS)]
     assert f"`{EXTENSION}`" in PAGE.section("Two protocol eras")
 
 
 def test_the_limits_are_the_defaults() -> None:
-    """Each setting is there, with the value of a served broker."""
+    """Each setting on the page has the value of a served broker."""
     written = {names(name)[0]: int(default) for name, default, *_ in PAGE.tables("Limits")[0]}
     assert written == {name: DEFAULTS.get(name) for name in written}
 
 
 def test_the_call_by_hand_is_answered() -> None:
-    """The headers and the body of the command are what the endpoint takes."""
+    """The endpoint accepts the headers and the body of the command."""
     command = PAGE.block("sh")
     assert ENDPOINT in command
     flags, _, body = command.partition("-d '")
@@ -131,13 +131,13 @@ def test_the_call_by_hand_is_answered() -> None:
 
 
 def test_the_example_is_on_the_page() -> None:
-    """Word for word."""
+    """The page has `examples/listen.py` word for word."""
     assert PAGE.block("python") == (ROOT / "examples" / "listen.py").read_text("utf-8")
 
 
 @pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
 def test_the_program_hears_what_the_page_says(mode: str, tmp_path: Path) -> None:
-    """As it stands there, at a real server; in a session, without the four lines that it does not need there."""
+    """The program runs unchanged at a real server; in a session, without four lines that only streams need."""
     program = PAGE.block("python")
     assert ENDPOINT in program
     if mode == "legacy":
@@ -175,7 +175,7 @@ def test_the_program_hears_what_the_page_says(mode: str, tmp_path: Path) -> None
 
 
 def test_the_request_for_a_stream_is_answered_with_one() -> None:
-    """As it stands there, but for the handle: an acknowledgement, and what happens."""
+    """The request, with a real handle, is answered by an acknowledgement and the events."""
     head, _, body = PAGE.block("http").partition("\n\n")
     request_line, *fields = head.splitlines()
     headers = dict(field.split(": ", 1) for field in fields)
@@ -205,7 +205,7 @@ def test_the_request_for_a_stream_is_answered_with_one() -> None:
 
 
 def test_the_errors_are_those_of_the_table() -> None:
-    """Each status and code that a request alone can lead to."""
+    """The page lists every status and code that a single request can cause."""
     call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
     json_type = {"content-type": "application/json"}
     session = json_type | {"mcp-session-id": "cs_unknown"}
@@ -241,7 +241,7 @@ def test_the_errors_are_those_of_the_table() -> None:
 
 
 def code_in(answer: httpx.Response) -> int | None:
-    """Return the code of a JSON-RPC error; `None` if it is none."""
+    """Return the code of a JSON-RPC error; `None` if the answer is no error."""
     if not answer.headers.get("content-type", "").startswith("application/json"):
         return None
     code: int = answer.json()["error"]["code"]

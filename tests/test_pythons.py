@@ -24,7 +24,7 @@ def test_a_machine_with_one_python_is_fine(monkeypatch: pytest.MonkeyPatch, caps
 def test_each_python_is_tried(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str | None
 ) -> None:
-    """One that fails keeps no other from its turn, and the exit code tells of it."""
+    """A failing Python does not stop the others, and the exit code is 1."""
     monkeypatch.setattr(pythons, "found", lambda version: f"/usr/bin/python{version}")
     monkeypatch.setattr(pythons, "passes", lambda version, python, root: version != failing)
     assert pythons.main() == (failing is not None)
@@ -33,7 +33,7 @@ def test_each_python_is_tried(
 
 
 def test_the_newest_alone_can_be_tried(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of those that the machine has; the others are named."""
+    """Only the newest on the machine is tried; the others are named."""
     has = OTHERS[:2]
     monkeypatch.setattr(pythons, "found", lambda version: f"/usr/bin/python{version}" if version in has else None)
     monkeypatch.setattr(pythons, "passes", lambda version, python, root: True)
@@ -45,7 +45,7 @@ def test_the_newest_alone_can_be_tried(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_a_shim_that_is_switched_off_is_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command of the right name must run, and be of that version."""
+    """A Python counts only if its command runs and has the right version."""
     shim = tmp_path / "python3.12"
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr("shutil.which", lambda name: str(shim) if name == "python3.12" else None)

@@ -1,4 +1,4 @@
-"""The README is the front door: short, its conversation works, and every link leads somewhere."""
+"""The README is the front door: it is short, its conversation works, and every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_front_door_is_short() -> None:
 
 @pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"it needs {', '.join(TOOLS)}")
 def test_the_conversation_goes_as_it_is_shown() -> None:
-    """The commands, pasted into a shell, print what stands below them, but for ids and times."""
+    """The commands, pasted into a shell, print the lines below them, except for ids and times."""
     program = README.block("sh")
     assert PORT in program
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
@@ -62,13 +62,13 @@ def _unchanging(text: str) -> str:
 
 
 def test_the_commands_are_written_as_the_shell_finds_them() -> None:
-    """Once it has been said how it does."""
+    """The bare command is used only after the environment has been activated."""
     assert README.text.index("source .venv/bin/activate") < README.text.index("chat-broker serve")
     assert ".venv/bin/chat-broker" not in README.text
 
 
 def test_every_page_is_listed() -> None:
-    """In docs/index.md, which the README links."""
+    """docs/index.md lists every page, and the README links it."""
     index = Page("docs/index.md")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert pages <= {target for target in index.links() if "/" not in target}
@@ -76,7 +76,7 @@ def test_every_page_is_listed() -> None:
 
 
 def test_every_decision_is_listed() -> None:
-    """With its title, in order."""
+    """The list has each title, in order."""
     listed = re.findall(r"^\d+\. \[(.+)\]\((.+)\)$", Page("docs/decisions/README.md").text, re.MULTILINE)
     pages = [Page(str(path.relative_to(ROOT))) for path in sorted((ROOT / "docs" / "decisions").glob("0*.md"))]
     titles = [page.text.splitlines()[0].partition(". ")[2] for page in pages]
@@ -85,7 +85,7 @@ def test_every_decision_is_listed() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_link_leads_somewhere(name: str) -> None:
-    """A relative link names a file or a folder that is there, an anchor a heading of the page that it leads to."""
+    """Every relative link names an existing file or folder, and every anchor a heading of its page."""
     page = Page(name)
     for target in page.links():
         if "://" in target:

@@ -1,4 +1,4 @@
-"""The page of settings and metrics is what the code says."""
+"""The page of settings and metrics agrees with the code."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_a_stale_page_is_written_anew() -> None:
 
 
 def test_the_longest_wait_is_what_a_proxy_has_to_bear() -> None:
-    """As the schema has it."""
+    """The operators' page gives the longest wait of the schema."""
     assert f"the longest wait, {WAIT_SECONDS_MAX} seconds" in OPERATING.section("Behind a proxy")
 
 
 def test_how_often_texts_are_looked_for_is_said() -> None:
-    """Once a minute."""
+    """The operators' page says that texts are looked for once a minute."""
     assert SWEEP_MS == 60_000
     assert "looks once a minute" in OPERATING.section("A log that lasts")
 

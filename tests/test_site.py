@@ -1,4 +1,4 @@
-"""The site of `docs/`: it has every page, and no link out of it. `make docs` builds it."""
+"""The site of `docs/` has every page, and no link out of it. `make docs` builds it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pages(entries: list[Any]) -> Iterator[str]:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    """Once."""
+    """Each page is in it exactly once."""
     assert sorted(pages(PROJECT["nav"])) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
     assert ROOT / PROJECT["docs_dir"] == COPY
 
@@ -44,5 +44,5 @@ def test_every_page_is_in_the_navigation() -> None:
     ],
 )
 def test_a_link_to_the_code_becomes_a_path(folder: str, link: str, written: str) -> None:
-    """The site has no page for it."""
+    """The site has no page for the code."""
     assert for_the_site(link, PurePosixPath(folder)) == written

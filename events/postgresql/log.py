@@ -21,6 +21,7 @@ from events.log import (
     DeliveryRecord,
     LogRolledBackError,
     LogUnavailableError,
+    OperationRecord,
     Snapshot,
     StateCodec,
     UnusableLogError,
@@ -53,6 +54,7 @@ class PostgresqlLog:
     is_shared = True
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = False
 
     def __init__(self, writer: Link, codec: StateCodec, *, epoch: str, secret: bytes, survives: str) -> None:
         """Take over `writer`, a connection whose commits are durable."""
@@ -205,8 +207,10 @@ class PostgresqlLog:
         self.redacted_to = max(self.redacted_to, reached)
         await self._vacuum()
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Store `delivery_records`, if they can be; see `EventLog.record`."""
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Store `delivery_records`, if they can be; see `EventLog.record`. Operation records are not kept."""
         if not delivery_records:
             return
         sql = (

@@ -22,6 +22,7 @@ from events.log import (
     DeliveryRecord,
     LogRolledBackError,
     LogUnavailableError,
+    OperationRecord,
     Snapshot,
     StateCodec,
 )
@@ -69,6 +70,7 @@ class RedisLog:
     is_shared = True
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = False
 
     def __init__(self, address: Address, codec: StateCodec, opened: Opened) -> None:
         keys = self._keys = address.keys
@@ -185,8 +187,10 @@ class RedisLog:
         if self._is_rewrite_due and time.monotonic() - self._rewritten >= REWRITE_SECONDS:
             await self._rewrite()
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Store `delivery_records`, if they can be; see `EventLog.record`."""
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Store `delivery_records`, if they can be; see `EventLog.record`. Operation records are not kept."""
         if delivery_records:
             highest = max(record.position for record in delivery_records)
             packed = msgspec.json.encode(delivery_records)

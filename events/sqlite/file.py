@@ -16,7 +16,7 @@ import apsw
 from events.codec import UnreadableCommitError, decode_commit, encode_commit, redact_line
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, Position
-from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, StateCodec
+from events.log import Conflict, DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot, StateCodec
 from events.sqlite import snapshots
 from events.sqlite.errors import translate_errors, unreadable
 from events.sqlite.open import FileIdentity, Mode, SynchronousMode, identity_of
@@ -27,6 +27,13 @@ PURGED_PARTS = 4
 VACUUMED_PAGES = 250
 PROBE_BYTES = 16 * 1_024
 """More than most appends, so that a disk which takes it takes them."""
+
+OPERATIONS_KEPT = 100_000
+FORGET_OPERATIONS = """
+DELETE FROM operations WHERE (kind = 'refused') = ?1 AND id <= (
+    SELECT id FROM operations WHERE (kind = 'refused') = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2
+)
+"""
 
 THE_LOG = "the log"
 
@@ -99,11 +106,24 @@ class SqliteFile(SqliteReader):
         with self._transaction(called=THE_LOG, is_durable=False) as db:
             db.execute("DELETE FROM meta WHERE name = 'probe'")
 
-    def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Keep `delivery_records`, without waiting for the disk; one that is there already is not kept twice."""
+    def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Keep the records, without waiting for the disk; a delivery that is there already is not kept twice.
+
+        Of the operation records, the newest `OPERATIONS_KEPT` refusals and as many others are kept.
+        """
         rows = [(h.position, h.connection_id, h.at_ms, h.to) for h in delivery_records]
         with self._transaction(is_durable=False) as db:
             db.executemany("INSERT OR IGNORE INTO handings VALUES (?, ?, ?, ?)", rows)
+            if operation_records:
+                db.executemany(
+                    "INSERT INTO operations (kind, at_ms, position, connection_id, command, code, times)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    operation_records,
+                )
+                for is_refusal in (True, False):
+                    db.execute(FORGET_OPERATIONS, (is_refusal, OPERATIONS_KEPT))
 
     def session_secret(self) -> bytes:
         """See `SessionRecords.secret`; there is one in a file that was opened for writing."""
@@ -191,9 +211,12 @@ class SqliteFile(SqliteReader):
         A piece is small, so that another process's append gets its turn in between.
         """
         with self._transaction(is_durable=False) as db:
-            for table in ("commits", "handings"):
+            tables = {"commits": "<=", "handings": "<="}
+            if self._has_operations:
+                tables["operations"] = "<"  # those at the base stand between it and the next commit
+            for table, up_to in tables.items():
                 db.execute(
-                    f"DELETE FROM {table} WHERE position <= ?"  # noqa: S608 - names of ours
+                    f"DELETE FROM {table} WHERE position {up_to} ?"  # noqa: S608 - names of ours
                     f" AND position < (SELECT min(position) FROM {table}) + {PURGED_ROWS}",
                     (self.base.position,),
                 )

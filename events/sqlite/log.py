@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar, TypeVarTuple
 
 from events.commit import Commit, Tip
 from events.ids import Position
-from events.log import DeliveryRecord, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
+from events.log import DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot, StateCodec, UnusableLogError
 from events.session_records import SessionRecords
 from events.sqlite.file import SqliteFile
 from events.sqlite.open import SURVIVES, Mode, SynchronousMode
@@ -46,6 +46,7 @@ class SqliteLog:
     coordination = None
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = True
 
     def __init__(
         self,
@@ -164,11 +165,13 @@ class SqliteLog:
             await asyncio.wrap_future(self._purge())
         await self._on(self._writing, self._redact, positions, done_to)
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Store `delivery_records`, if they can be; see `EventLog.record`."""
-        if delivery_records and self._mode != "read":
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Store the records, if they can be; see `EventLog.record`."""
+        if (delivery_records or operation_records) and self._mode != "read":
             with suppress(LogUnavailableError, UnusableLogError):
-                await self._on(self._writing, self._file.record, delivery_records)
+                await self._on(self._writing, self._file.record, delivery_records, operation_records)
 
     @property
     def session_records(self) -> SessionRecords:

@@ -16,7 +16,7 @@ from events.ids import CommitId
 from events.log import UnusableLogError
 from events.sqlite.errors import check_beside, damaged, translate_open_errors, unreadable
 from events.sqlite.lock import WriterLock
-from events.sqlite.schema import add_session_records, check_header, check_layout, create, has_wal, use_wal
+from events.sqlite.schema import add_records, check_header, check_layout, create, has_wal, use_wal
 
 Mode = Literal["write", "share", "read"]
 """`write`: the broker's own, one process at a time; makes a missing file. `share`: may write beside a running broker,
@@ -127,7 +127,7 @@ class OpenedFile:
         # A full or read-only disk must show now, not at the first command.
         db.execute("UPDATE meta SET value = value + 1 WHERE name = 'openings'")
         if mode == "write":
-            add_session_records(db)
+            add_records(db)
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, ConnectionId, Position
-from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
+from events.log import DeliveryRecord, OperationRecord, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
 from events.sqlite import snapshots
 from events.sqlite.errors import RESTORE_OR_NEWER, damaged, translate_errors, unreadable
 from events.sqlite.open import BASE_SQL, Mode, OpenedFile, SynchronousMode
@@ -67,6 +67,7 @@ class SqliteReader:
                 recorded_after = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'handings_after'")
                 self.recorded_after: Position = recorded_after or 0
                 """Deliveries of commits up to here may not be recorded; see `SqliteFile.finish_loading`."""
+                self._has_operations = first(db, "SELECT 1 FROM sqlite_master WHERE name = 'operations'") is not None
         except BaseException:
             self.close()
             raise
@@ -149,6 +150,18 @@ class SqliteReader:
                 (after, self.base.position, last, connection_id),
             )
             return [DeliveryRecord(*row) for row in rows]
+
+    def operation_records(self) -> list[OperationRecord] | None:
+        """Return the operation records, oldest first; `None` of a file that an earlier version opened last."""
+        if not self._has_operations:
+            return None
+        with self._reading() as db:
+            rows: Iterable[Any] = db.execute(
+                "SELECT kind, at_ms, position, connection_id, command, code, times FROM operations"
+                " WHERE position >= ? ORDER BY id",
+                (self.base.position,),
+            )
+            return [OperationRecord(*row) for row in rows]
 
     def snapshot_tips(self) -> list[Tip]:
         """Return the tips of the snapshots, from the base on, in order."""

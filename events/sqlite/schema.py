@@ -45,7 +45,7 @@ CREATE TABLE handings (
 """
 
 
-# Not in the layout: a file that an earlier broker made has none yet, and an earlier broker does not look for it.
+# Not in the layout: a file that an earlier broker made has none yet, and an earlier broker does not look for them.
 _SESSION_RECORDS = """
 CREATE TABLE IF NOT EXISTS session_records (
     key TEXT NOT NULL, field TEXT NOT NULL, value BLOB NOT NULL, until_ms INTEGER NOT NULL, PRIMARY KEY (key, field)
@@ -54,9 +54,19 @@ CREATE INDEX IF NOT EXISTS session_records_until ON session_records (until_ms);
 """
 
 
-def add_session_records(db: apsw.Connection) -> None:
-    """Make room for session records, and draw the log's secret, where that has not been done."""
-    db.execute(f"BEGIN IMMEDIATE; {_SESSION_RECORDS}")
+_OPERATIONS = """
+CREATE TABLE IF NOT EXISTS operations (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, at_ms INTEGER NOT NULL, position INTEGER NOT NULL,
+    connection_id TEXT, command TEXT, code TEXT, times INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS operations_position ON operations (position);
+CREATE INDEX IF NOT EXISTS operations_refused ON operations (kind = 'refused', id);
+"""
+
+
+def add_records(db: apsw.Connection) -> None:
+    """Make room for session and operation records, and draw the log's secret, where that has not been done."""
+    db.execute(f"BEGIN IMMEDIATE; {_SESSION_RECORDS} {_OPERATIONS}")
     db.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?); COMMIT", (secrets.token_hex(SECRET_BYTES),))
 
 

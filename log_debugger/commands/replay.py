@@ -22,10 +22,15 @@ from log_debugger.reading.filters import (
     filter_from_options,
     when_asked,
 )
+from log_debugger.reading.iterate import Conversations
+from log_debugger.reading.operations import Notes, notes_matching
+from log_debugger.reading.own_acts import newest_own_act
+from log_debugger.reading.room_messages import conversations_counted
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import AT_HELP, position_asked, position_number, start_of
-from log_debugger.reading.traversal import Traversal, none
+from log_debugger.reading.traversal import Traversal, state_folded
 from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
+from log_debugger.telling.describe import open_rooms
 from log_debugger.terminal import Terminal
 from projections.state import State
 
@@ -81,7 +86,10 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         commit_filter = filter_from_options(options, when, log)
         printer = (JsonCommitPrinter if options.json else CommitPrinter)(terminal, log.names, commit_filter, start_ms)
         try:
-            _print_log(source, last, printer, terminal, None if options.state_only else commit_filter)
+            if options.state_only:
+                _print_state(source, last, printer, terminal)
+            else:
+                _print_log(source, last, printer, terminal, commit_filter)
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()  # before the error message, if both go to one terminal
             raise
@@ -99,27 +107,49 @@ def _check_state_only(options: argparse.Namespace) -> None:
         raise UsageError(f"--state-only prints no commits, and {chosen[0]} is about them: leave one of them out")
 
 
+def _print_state(source: Source, last: Position, printer: CommitPrinter, terminal: Terminal) -> None:
+    """Print the state at `last`, folded from the newest snapshot before it."""
+    start: State = source.snapshot(last).state
+    with terminal.progress("reading", last - start.position) as advance:
+        state = state_folded(source, start, last, advance)
+    _print_end(source, printer, state, Conversations(conversations_counted(source, open_rooms(state), state.position)))
+
+
 def _print_log(
-    source: Source, last: Position, printer: CommitPrinter, terminal: Terminal, commit_filter: CommitFilter | None
+    source: Source, last: Position, printer: CommitPrinter, terminal: Terminal, commit_filter: CommitFilter
 ) -> None:
-    """Print the commits that match, then the state; only the state if the filter is `None`."""
+    """Print the commits that match, then the state."""
     base: State = source.base.state
     shown = 0
-    if base.position and commit_filter is not None:
+    if base.position:
         printer.base(base)
-    wanted = commit_filter.may_match if commit_filter is not None else none
+    notes = notes_matching(source, commit_filter)
     # If every commit is printed, the lines themselves show the progress.
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
-        traversal = Traversal(source, last, wanted, advance)
+        traversal = Traversal(source, last, commit_filter.may_match, advance)
         for entry in traversal.entries():
-            if commit_filter is not None and commit_filter.matches(entry.step):
+            if commit_filter.matches(entry.step):
+                _print_notes(notes, entry.step.commit.position, printer, entry.step.before)
                 printer.commit(entry)
                 shown += 1
-        state, conversations = traversal.end()
-    if commit_filter is not None:
-        printer.after_commits(shown)
-    printer.state(state, conversations)
+        state = traversal.end()
+        conversations = traversal.conversations_in(open_rooms(state))
+    _print_notes(notes, last + 1, printer, state)
+    printer.after_commits(shown)
+    _print_end(source, printer, state, conversations)
+
+
+def _print_end(source: Source, printer: CommitPrinter, state: State, conversations: Conversations) -> None:
+    who = printer.connection
+    last_act = newest_own_act(source, state.position, who) if who is not None else None
+    printer.state(state, conversations, last_act, source.base.tip.position)
+
+
+def _print_notes(notes: Notes, position: Position, printer: CommitPrinter, state: State) -> None:
+    """Print the notes that stand before the commit at `position`; `state` is the one there."""
+    for note in notes.before(position):
+        printer.note(note, state)
 
 
 def _no_progress(steps: int) -> None:

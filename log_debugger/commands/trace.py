@@ -90,5 +90,7 @@ def _print_timeline(
         for entry in traversal.entries():
             if commit_filter.matches(entry.step):
                 timeline.commit(entry)
-        state, conversations = traversal.end()
-    timeline.end(state, conversations)
+        state = traversal.end()
+    room = state.rooms.get(commit_filter.room) if commit_filter.room is not None else None
+    rooms = [room] if room is not None and room.is_open else []
+    timeline.end(state, traversal.conversations_in(rooms))

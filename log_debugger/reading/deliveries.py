@@ -10,6 +10,7 @@ from events.commit import Commit
 from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.log import DeliveredBy, DeliveryRecord
+from log_debugger.reading.operations import next_unclean_end, unclean_ends
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source
 from log_debugger.reading.times import end_of, span
@@ -33,7 +34,7 @@ NOT_NOTED = "when a notification was handed over is not noted in a dump; a broke
 NOT_NOTED_HERE = "when a notification was handed over is not noted in this log, which was loaded from a dump"
 
 RECORD_DELAY_MS_MAX = 1_200
-"""The greatest delay of a record: `broker.delivery_log` buffers it for a second, and the file for a little longer."""
+"""The greatest delay of a record: `broker.record_buffer` buffers it for a second, and the file for a little longer."""
 
 
 class NotificationDelivery(NamedTuple):
@@ -55,6 +56,7 @@ class Deliveries:
     def __init__(self, source: Source, last: Position) -> None:
         self._source, self._last = source, last
         self._newest: dict[ConnectionId, Position] = {}
+        self._times: dict[Position, int] = {}  # of the commits before unclean ends
         self._after = source.recorded_after
         base: Position = source.base.tip.position
         self._has_records = self._after is not None and (
@@ -96,11 +98,30 @@ class Deliveries:
         if self._ends_at_ms - commit.at_ms < RECORD_DELAY_MS_MAX:
             why = "it is of the last second of the log, and notes come up to a second late"
             return f"no note yet that it was handed to {who}: {why}"
+        if self._is_cut_off(commit):
+            why = "the broker ended without storing its last notes, up to a second of them"
+            return f"no conclusion whether it was handed to {who}: {why}"
         if self._newest_of(connection_id) > commit.position:
             why = "most likely they fetched from a later cursor on, or the note was lost"
             return f"no note that it was handed to {who}, though something later was: {why}"
         why = "most likely no stream of theirs was open, and no call of theirs has fetched it since"
         return f"no note that it was handed to {who}: {why}"
+
+    def _is_cut_off(self, commit: Commit) -> bool:
+        """Return whether a broker may have ended uncleanly within `RECORD_DELAY_MS_MAX` of `commit`.
+
+        An idle broker commits nothing, so the time of its end is only known to be after its last commit's.
+        """
+        end = next_unclean_end(self._unclean_ends, commit.position)
+        if end is None:
+            return False
+        if end not in self._times:
+            self._times[end] = end_of(self._source, end)
+        return self._times[end] - commit.at_ms < RECORD_DELAY_MS_MAX
+
+    @cached_property
+    def _unclean_ends(self) -> list[Position]:
+        return unclean_ends(self._source)
 
     @cached_property
     def _ends_at_ms(self) -> int:

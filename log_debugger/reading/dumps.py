@@ -12,7 +12,7 @@ from broker.errors import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
 from events.ids import NO_COMMIT, ConnectionId, Position
-from events.log import DeliveryRecord, Snapshot, UnreadableSnapshotError
+from events.log import DeliveryRecord, OperationRecord, Snapshot, UnreadableSnapshotError
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State
 
@@ -124,6 +124,10 @@ class Dump:
     ) -> Sequence[DeliveryRecord]:
         """See `Source.delivery_records`: a dump holds none."""
         return []
+
+    def operation_records(self) -> Sequence[OperationRecord] | None:
+        """See `Source.operation_records`: a dump holds none."""
+        return None
 
     def close(self) -> None:
         """See `Source.close`."""

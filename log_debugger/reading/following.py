@@ -74,9 +74,9 @@ class Follower:
             self._names.learn(self._source, after)
             for line in islice(self._source.lines(after), tip - after):
                 step = step_of(self._state, line)
-                before, now = self._conversations, conversations_after(self._conversations, step.commit)
-                self._state, self._conversations = step.after, now
-                yield LogEntry(line, step, before, now)
+                entry = LogEntry(line, step, self._conversations)
+                self._state, self._conversations = step.after, conversations_after(self._conversations, step.commit)
+                yield entry
             self._is_away = False
         except LogTrimmedError:
             raise

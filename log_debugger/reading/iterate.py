@@ -60,12 +60,11 @@ class Conversations(NamedTuple):
 
 
 class LogEntry(NamedTuple):
-    """One stored commit, the states around it, and the conversations before and after it."""
+    """One stored commit, the states around it, and the conversations before it: at least those of rooms it is about."""
 
     line: bytes
     step: Step
     conversations: Conversations
-    conversations_after: Conversations
 
 
 def iterate(source: Source, last: Position) -> Iterator[LogEntry]:
@@ -81,9 +80,8 @@ def iterate(source: Source, last: Position) -> Iterator[LogEntry]:
         return
     for line in source.lines(state.position):
         step = step_of(state, line)
-        now = conversations_after(conversations, step.commit)
-        yield LogEntry(line, step, conversations, now)
-        state, conversations = step.after, now
+        yield LogEntry(line, step, conversations)
+        state, conversations = step.after, conversations_after(conversations, step.commit)
         if state.position >= last:
             return
 

@@ -24,7 +24,7 @@ from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import Commit, Tip
 from events.ids import ConnectionId, Position
-from events.log import DeliveryRecord, Snapshot
+from events.log import DeliveryRecord, OperationRecord, Snapshot
 from events.sqlite.reader import SqliteReader
 from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, UNTRIMMED_BASE, Dump
 from log_debugger.reading.store_source import LogTrimmedError, StoreSource
@@ -71,6 +71,10 @@ class Source(CheckedLog, Protocol):
 
         `connection_id` limits them to one recipient.
         """
+        ...
+
+    def operation_records(self) -> Sequence[OperationRecord] | None:
+        """Return the operation records of the commits in the log, oldest first; `None` if none are kept."""
         ...
 
     def close(self) -> None:
@@ -204,6 +208,10 @@ class SqliteSource:
     ) -> Sequence[DeliveryRecord]:
         """See `Source.delivery_records`."""
         return self._file.delivery_records(after=after, last=last, connection_id=connection_id)
+
+    def operation_records(self) -> Sequence[OperationRecord] | None:
+        """See `Source.operation_records`; a broker of an earlier version kept none."""
+        return self._file.operation_records()
 
     def close(self) -> None:
         """See `Source.close`."""

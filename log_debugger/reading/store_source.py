@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from broker.stores import store_module, without_password
 from events.commit import Tip
 from events.ids import ConnectionId, Position
-from events.log import DeliveryRecord, LogUnavailableError, Snapshot
+from events.log import DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot
 from log_debugger.reading.dumps import UNTRIMMED_BASE
 from projections.snapshots import STATE_CODEC
 
@@ -132,6 +132,10 @@ class StoreSource:
                 by_position.setdefault(record.position, []).append(record)
             self._deliveries_after, self._deliveries = start, by_position
         return self._deliveries.get(last, ())
+
+    def operation_records(self) -> Sequence[OperationRecord] | None:
+        """See `Source.operation_records`: a shared store keeps none."""
+        return None
 
     def close(self) -> None:
         """See `Source.close`."""

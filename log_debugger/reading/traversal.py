@@ -1,21 +1,21 @@
-"""One pass over a log for a few of its commits, without folding what lies between two snapshots.
+"""One pass over a log for a few of its commits, without decoding and folding the rest where a snapshot saves it.
 
-A state is folded only where one is asked for, from the nearest snapshot before it. The open conversations are followed
-over all lines, but most of these are not decoded for it.
+A state is folded only where one is asked for, from the nearest snapshot before it. What was said in a room is counted
+only where it is told.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from events.codec import UnreadableCommitError, decode_commit
-from events.commit import BrokenChainError
-from events.ids import Position, RoomId
+from events.commands import NextPartner
+from events.commit import BrokenChainError, Commit
+from events.events import RoomClosed
+from events.ids import Position
 from log_debugger.reading.iterate import (
     FOLD_ERRORS,
-    Conversation,
     Conversations,
     LogEntry,
     commit_at,
@@ -23,26 +23,23 @@ from log_debugger.reading.iterate import (
     conversations_in,
     step_of,
 )
-from log_debugger.reading.sources import Source, state_at
+from log_debugger.reading.room_messages import conversations_counted
+from log_debugger.reading.sources import Source
+from projections.rooms import Room
 from projections.state import State, fold
 
 PAGE_COMMITS = 1_000
-PENDING_MAX = 50_000
-"""The most lines in memory: beyond, they are folded."""
+PENDING_MAX = 2_000
+"""The most passed lines in memory: beyond, they are read again if a state after them is asked for."""
 
 JUMP_COMMITS_MIN = 10_000
 """Decoding a snapshot takes as long as folding so many commits."""
 
-_SENT = b'"events":[{"type":"message_sent","room_id":"'
-_TYPE = b'{"type":"'  # a quote in a text is escaped, so neither stands in one
-
 Wanted = Callable[[bytes], bool]
-"""Tells by a stored line whether its commit may be wanted; true for more than those does no harm."""
+"""Tells by the ids in a stored line whether its commit may be wanted; true for more than those does no harm.
 
-
-def none(line: bytes) -> bool:
-    """Want no commit, but the state at the end."""
-    return False
+It is also asked about several lines at once, and about ids that would be in a line.
+"""
 
 
 class Traversal:
@@ -60,11 +57,10 @@ class Traversal:
 
     def __init__(self, source: Source, last: Position, wanted: Wanted, advance: Callable[[int], None]) -> None:
         self._source, self._last, self._wanted, self._advance = source, last, wanted, advance
-        self._state: State | None = source.base.state  # None after a jump to the snapshot before the pending lines
-        self._position: Position = source.base.tip.position  # of the last line
-        self._pending: list[bytes] = []  # the last lines, which are not in the state
-        self._conversations = conversations_in(source.base.state)
-        self._messages: Counter[bytes] = Counter()  # by room, not yet in the conversations
+        self._state: State = source.base.state  # the last one that was asked for
+        self._position: Position = source.base.tip.position  # of the last passed line
+        self._pending: list[bytes] | None = []  # the lines between the two; `None` if they are too many
+        self._conversations = conversations_in(source.base.state)  # as far as the yielded commits tell
 
     def entries(self) -> Iterator[LogEntry]:
         """Yield each wanted commit up to the last.
@@ -73,94 +69,110 @@ class Traversal:
             UnreadableCommitError: a commit can't be decoded; all before it were yielded.
             BrokenChainError: a commit does not follow the one before; all before it were yielded.
         """
-        for page in self._pages():
-            if not self._wanted(b"\n".join(page)):
+        for page in _pages(self._source, self._position, self._last):
+            if self._wanted(b"\n".join(page)):
+                for line in page:
+                    if self._wanted(line):
+                        yield self._entry(line)
+                    else:
+                        self._pass_over([line])
+            else:
                 self._pass_over(page)
-                continue
-            for line in page:
-                if self._wanted(line):
-                    yield self._entry(line)
-                else:
-                    self._pass_over([line])
-
-    def _pages(self) -> Iterator[list[bytes]]:
-        """Yield the lines up to the last, some at a time; a snapshot's position is the end of a page."""
-        snapshots = iter(self._source.snapshots())
-        lines = self._source.lines(self._position)
-        snapshot = next(snapshots, self._last)
-        while self._position < self._last:
-            while snapshot <= self._position:
-                self._jump_from(snapshot)
-                snapshot = next(snapshots, self._last)
-            page: list[bytes] = []
-            try:
-                page.extend(islice(lines, min(snapshot, self._last, self._position + PAGE_COMMITS) - self._position))
-            except Exception:
-                yield page  # all that could be read
-                raise
-            if not page:
-                return
-            yield page
             self._advance(len(page))
 
-    def _jump_from(self, snapshot: Position) -> None:
-        """Forget the pending lines up to a snapshot, if that saves work."""
-        if snapshot == self._position and len(self._pending) >= JUMP_COMMITS_MIN:
-            self._state = None
-            self._pending.clear()
-
-    def end(self) -> tuple[State, Conversations]:
-        """Return the state and the conversations at the end of the pass.
+    def end(self) -> State:
+        """Return the state at the end of the pass.
 
         Raises:
             UnreadableCommitError: a commit can't be decoded.
             BrokenChainError: a commit does not follow the one before.
         """
-        return self._caught_up(), self._counted()
+        return self._caught_up()
+
+    def conversations_in(self, rooms: Iterable[Room]) -> Conversations:
+        """Return the conversations in open `rooms` at the end of the pass, or more.
+
+        Raises:
+            UnreadableCommitError: a commit can't be decoded.
+        """
+        return self._conversations_in(rooms, self._position)
 
     def _entry(self, line: bytes) -> LogEntry:
         step = step_of(self._caught_up(), line)
-        before = self._counted()
-        self._state, self._conversations = step.after, conversations_after(before, step.commit)
+        before = self._conversations_before(step.before, step.commit)
+        self._state, self._conversations = step.after, conversations_after(self._conversations, step.commit)
         self._position += 1
-        return LogEntry(line, step, before, self._conversations)
+        return LogEntry(line, step, before)
 
     def _pass_over(self, page: list[bytes]) -> None:
-        rooms: list[bytes] = []
-        for number, line in enumerate(page, self._position + 1):
-            begin = line.find(_SENT) + len(_SENT)
-            if begin >= len(_SENT) and line.count(_TYPE) == 2:  # a command, and one event
-                rooms.append(line[begin : line.index(b'"', begin)])
-            else:
-                self._conversations = conversations_after(self._conversations, commit_at(number, line))
-        self._messages.update(rooms)
         self._position += len(page)
-        self._pending += page
-        if len(self._pending) > PENDING_MAX:
-            self._caught_up()
+        if self._pending is not None:
+            self._pending += page
+            if len(self._pending) > PENDING_MAX:
+                self._pending = None
 
-    def _counted(self) -> Conversations:
-        """Return the conversations with all messages so far."""
-        for room, messages in self._messages.items():
-            room_id = RoomId(room.decode())
-            if (known := self._conversations.get(room_id)) is not None:
-                now = Conversation(known.opened_at_ms, known.messages + messages)
-                self._conversations = self._conversations.with_conversation(room_id, now)
-        self._messages.clear()
-        return self._conversations
+    def _conversations_before(self, state: State, commit: Commit) -> Conversations:
+        """Return the conversations in the rooms that `commit` closes, and the end of the one that it names."""
+        closing = (state.rooms.get(event.room_id) for event in commit.events if isinstance(event, RoomClosed))
+        before = self._conversations_in(filter(None, closing), state.position)
+        left = state.rooms.get(commit.command.room_id) if isinstance(commit.command, NextPartner) else None
+        end = self._end_passed_over(left) if left is not None else None
+        return before.ended(end) if end is not None else before
+
+    def _conversations_in(self, rooms: Iterable[Room], last: Position) -> Conversations:
+        passed_over = [room for room in rooms if not self._is_followed(room)]
+        conversations = self._conversations
+        for room_id, conversation in conversations_counted(self._source, passed_over, last).items():
+            conversations = conversations.with_conversation(room_id, conversation)
+        return conversations
+
+    def _end_passed_over(self, room: Room) -> RoomClosed | None:
+        """Return the closing event of a closed room, if it was passed over."""
+        closed = room.closed_position
+        if closed is None or closed <= self._source.base.tip.position or self._is_followed(room):
+            return None
+        events = commit_at(closed, next(self._source.lines(closed - 1))).events
+        return next((one for one in events if isinstance(one, RoomClosed) and one.room_id == room.room_id), None)
+
+    def _is_followed(self, room: Room) -> bool:
+        """Return `True` if all that is said in `room` is wanted: each of its messages names it and its members."""
+        return self._wanted(f"{room.room_id} {room.first} {room.second}".encode())
 
     def _caught_up(self) -> State:
-        """Return the state after the last line, folded with the chain checked."""
-        state = self._state if self._state is not None else self._jumped()
-        for start in range(0, len(self._pending), PAGE_COMMITS):
-            state = folded(state, self._pending[start : start + PAGE_COMMITS])
-        self._pending.clear()
-        self._state = state
-        return state
+        """Return the state after the last passed line, folded with the chain checked."""
+        if self._pending is None:
+            self._state = state_folded(self._source, self._start_state(), self._position)
+        elif self._pending:
+            self._state = folded(self._state, self._pending)
+        self._pending = []
+        return self._state
 
-    def _jumped(self) -> State:
-        """Return the state before the pending lines, from the snapshot there, or if it can't be read from another."""
-        return state_at(self._source, self._position - len(self._pending))
+    def _start_state(self) -> State:
+        """Return the last state, or a snapshot's if that saves work."""
+        if self._position - self._state.position < JUMP_COMMITS_MIN:
+            return self._state
+        newest = max(each for each in self._source.snapshots() if each <= self._position)
+        if newest - self._state.position < JUMP_COMMITS_MIN:
+            return self._state
+        stored: State = self._source.snapshot(newest).state  # an older one, if that can't be read
+        return stored if stored.position > self._state.position else self._state
+
+
+def state_folded(
+    source: Source, state: State, last: Position, advance: Callable[[int], None] = lambda commits: None
+) -> State:
+    """Fold the commits after `state` up to `last`, with the chain checked.
+
+    `advance` is called with the number of folded commits, now and then.
+
+    Raises:
+        UnreadableCommitError: a commit can't be decoded; the message names the position.
+        BrokenChainError: a commit does not follow, or does not fit the state; the message names the position.
+    """
+    for page in _pages(source, state.position, last):
+        state = folded(state, page)
+        advance(len(page))
+    return state
 
 
 def folded(state: State, lines: list[bytes]) -> State:
@@ -176,3 +188,19 @@ def folded(state: State, lines: list[bytes]) -> State:
         for line in lines:  # one by one, for an error with its position
             state = step_of(state, line).after
         raise
+
+
+def _pages(source: Source, after: Position, last: Position) -> Iterator[list[bytes]]:
+    """Yield the lines after `after` up to `last`, some at a time; before an error, all that could be read."""
+    lines = source.lines(after)
+    while after < last:
+        page: list[bytes] = []
+        try:
+            page.extend(islice(lines, min(PAGE_COMMITS, last - after)))
+        except Exception:
+            yield page
+            raise
+        if not page:
+            return
+        after += len(page)
+        yield page

@@ -81,7 +81,7 @@ class ReportColumns:
         self.commits, self.events, self.waits, self.rooms = CommitTable(), EventTable(), WaitTable(), RoomTable()
         self.said: list[str | int] = []  # a number is the length in bytes of an omitted text
         self.message_ids, self.absent_since, self.drawn = SparseColumn(), SparseColumn(), SparseColumn()
-        self.policies = SparseColumn()
+        self.policies, self.connections = SparseColumn(), SparseColumn()  # `connections`: how many are known
         self.notes, self.forgotten = SparseColumn(), SparseColumn()  # of reports; the number of forgotten names
         self.requeued: list[tuple[int, Position, int]] = []  # moments, with the old place and its time
         self.avoided = SparseColumn()  # by a search for a partner: see `FoldedLog`

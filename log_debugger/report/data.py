@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
+
+import msgspec
 
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
 from events.log import DeliveryRecord
+from events.policy import MatchingName
 from log_debugger.reading.iterate import FOLD_ERRORS
 from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns
 from log_debugger.report.tables import StringTable, ascending, packed
@@ -70,6 +73,8 @@ class FoldedLog:
             self.breaches += check_events(before, commit)
             self._stop(_FOLDS, commit.position, f"the commit can't be folded: {type(error).__name__}")
             return
+        if len(self.state.connections) != len(before.connections):
+            self.columns.connections.add(len(self.columns.commits), len(self.state.connections))
         found = check_step(before, commit, self.state)
         if link is not None and not any(one.promise == _CHAIN for one in found):
             found = [Violation(_CHAIN, commit.position, str(link)), *found]
@@ -122,9 +127,15 @@ def page_data(
         "base": base.position,
         "start_ms": start_ms,
         "texts": columns.texts,
-        "matching": base.policy.matching,
+        "base_policy": msgspec.structs.asdict(base.policy),
+        "base_counts": {
+            "rooms_closed": base.rooms_closed,
+            "connections": len(base.connections),
+            "messages": base.messages_sent,
+        },
         "commands": COMMANDS,
         "kinds": EVENTS,
+        "matchings": get_args(MatchingName),
         "reasons": REASONS,
         "people": columns.people.texts,
         "rooms": columns.room_ids.texts,
@@ -151,6 +162,7 @@ def _tables(columns: ReportColumns, base: Position, start_ms: int) -> PageData:
         "absent_since": columns.absent_since.packed(),
         "drawn": columns.drawn.packed(),
         "policy": columns.policies.packed(),
+        "connections": columns.connections.packed(),
         "note": columns.notes.packed(),
         "forgotten": columns.forgotten.packed(),
         "avoided": columns.avoided.packed(),

@@ -24,6 +24,8 @@ SCRIPTS = (
     "scale.js",
     "lanes.js",
     "ruler.js",
+    "marks.js",
+    "pinch.js",
     "timeline.js",
     "entities.js",
     "moment.js",
@@ -34,6 +36,8 @@ SCRIPTS = (
     "waiting.js",
     "throughput.js",
     "transport.js",
+    "keys.js",
+    "address.js",
     "main.js",
 )
 """In the order of execution; they share one scope."""

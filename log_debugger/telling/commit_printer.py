@@ -6,13 +6,17 @@ from typing import Any
 
 import msgspec
 
+from events.ids import ConnectionId, Position
 from log_debugger.reading.deliveries import recipients_of
 from log_debugger.reading.filters import CommitFilter
 from log_debugger.reading.iterate import Conversations, LogEntry
+from log_debugger.reading.operations import Note
+from log_debugger.reading.own_acts import OwnAct
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.times import clock
 from log_debugger.telling.describe import connection_lines, detail_json, room_lines, state_json, state_lines
 from log_debugger.telling.narrative import count, narrative, narrative_line
+from log_debugger.telling.notes import note_json, note_line
 from log_debugger.terminal import Terminal, ascii_json
 from projections.state import State
 
@@ -34,6 +38,11 @@ class CommitPrinter:
     def __init__(self, terminal: Terminal, names: ShortNames, commit_filter: CommitFilter, start_ms: int) -> None:
         self._line, self._names, self._filter, self._start_ms = terminal.line, names, commit_filter, start_ms
 
+    @property
+    def connection(self) -> ConnectionId | None:
+        """The connection that `state` describes too."""
+        return self._filter.connection
+
     def base(self, base: State) -> None:
         """Print a summary of the state before the first commit of a trimmed log."""
         rooms = count(base.rooms.open_count, "room")
@@ -46,17 +55,24 @@ class CommitPrinter:
         """Print one commit."""
         self._line(narrative_line(self._names, entry.step, entry.conversations, self._start_ms))
 
+    def note(self, note: Note, state: State) -> None:
+        """Print one note; `state` is the one at its time."""
+        self._line(note_line(self._names, state, note, self._start_ms))
+
     def after_commits(self, shown: int) -> None:
         """Print the end of the commits, of which `shown` were printed."""
         if not shown:
             self._line("nothing happened" if self._filter.matches_all else "no commit is like that")
         self._line()
 
-    def state(self, state: State, conversations: Conversations) -> None:
-        """Print the state after the last commit."""
+    def state(self, state: State, conversations: Conversations, last_act: OwnAct | None, base: Position) -> None:
+        """Print the state after the last commit, and the facts about the filter's connection and room.
+
+        `last_act` is that connection's newest own act after `base`, the position up to which the log is trimmed.
+        """
         lines = [*state_lines(self._names, state, conversations, self._start_ms)]
         if self._filter.connection is not None:
-            lines += connection_lines(self._names, state, self._filter.connection)
+            lines += connection_lines(self._names, state, self._filter.connection, last_act, base)
         if self._filter.room is not None:
             lines += room_lines(self._names, state, conversations, self._filter.room)
         for line in lines:
@@ -86,12 +102,16 @@ class JsonCommitPrinter(CommitPrinter):
             }
         )
 
+    def note(self, note: Note, state: State) -> None:
+        """See `CommitPrinter.note`."""
+        self._object(note_json(note))
+
     def after_commits(self, shown: int) -> None:
         """See `CommitPrinter.after_commits`; programs see the end of the commits by the state."""
 
-    def state(self, state: State, conversations: Conversations) -> None:
+    def state(self, state: State, conversations: Conversations, last_act: OwnAct | None, base: Position) -> None:
         """See `CommitPrinter.state`."""
-        detail = detail_json(state, conversations, self._filter.connection, self._filter.room)
+        detail = detail_json(state, conversations, self._filter.connection, self._filter.room, last_act)
         self._object({"state": state_json(state, conversations) | detail})
 
     def _object(self, value: dict[str, Any]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from events.ids import ConnectionId, RoomId
+from events.ids import ConnectionId, Position, RoomId
 from events.policy import Policy
 from events.text import Text, known_interests
 from log_debugger.reading.iterate import Conversations
+from log_debugger.reading.own_acts import OwnAct
 from log_debugger.reading.short_names import ShortNames, name_in, plain_name, shown_id
 from log_debugger.reading.times import clock, span, timestamp
 from log_debugger.telling.narrative import conversation_text, count, interests_text, ordinal
@@ -116,8 +117,13 @@ def place_text(names: ShortNames, place: Place | None) -> str:
             return "idle"
 
 
-def connection_lines(names: ShortNames, state: State, connection_id: ConnectionId) -> Iterator[str]:
-    """Yield the known facts about one connection."""
+def connection_lines(
+    names: ShortNames, state: State, connection_id: ConnectionId, last_act: OwnAct | None, base: Position
+) -> Iterator[str]:
+    """Yield the known facts about one connection.
+
+    `last_act` is its newest own act after `base`, the position up to which the log is trimmed.
+    """
     known = state.connections.get(connection_id)
     yield f"{names.person_in(state, connection_id)} is {shown_id(connection_id)}"
     if known is None:
@@ -129,7 +135,11 @@ def connection_lines(names: ShortNames, state: State, connection_id: ConnectionI
         where += f", {place}, for {span(waited_ms(state, connection_id))}"
     yield f"  place        {where}"
     yield f"  interests    {interests_text(known.interests) or 'none'}"
-    yield f"  last active  position {known.last_position:,}, {span(state.at_ms - known.last_at_ms)} before"
+    if last_act is not None:
+        active = f"position {last_act.position:,}, {span(state.at_ms - last_act.at_ms)} before"
+    else:
+        active = f"position {base:,} or before, which is gone from the log"
+    yield f"  last active  {active}"
     inbox = state.inboxes.get(connection_id)
     more = " or more" if inbox is not None and inbox.dropped_through else ""
     yield f"  told         {count(len(inbox) if inbox is not None else 0, 'time')}{more}"
@@ -169,9 +179,16 @@ def allowances_ms(state: State, connection_id: ConnectionId) -> tuple[int, int]:
 
 
 def detail_json(
-    state: State, conversations: Conversations, connection: ConnectionId | None, room: RoomId | None
+    state: State,
+    conversations: Conversations,
+    connection: ConnectionId | None,
+    room: RoomId | None,
+    last_act: OwnAct | None,
 ) -> JsonObject:
-    """Return the known facts about one connection, one room, or both; `None` for an unknown one."""
+    """Return the known facts about one connection, one room, or both; `None` for an unknown one.
+
+    `last_act` is the connection's newest own act; `None` if it was trimmed.
+    """
     detail: JsonObject = {}
     if connection is not None:
         known = state.connections.get(connection)
@@ -184,8 +201,7 @@ def detail_json(
                 "interests": list(known_interests(known.interests)),
                 "place": type(known.place).__name__.lower(),
                 "room_id": known.place.room_id if isinstance(known.place, Chatting) else None,
-                "last_position": known.last_position,
-                "last_at_ms": known.last_at_ms,
+                "last_act": last_act._asdict() if last_act is not None else None,
                 "met": [one._asdict() for one in known.partners],
                 "blocked": known.blocked,
             }

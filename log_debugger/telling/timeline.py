@@ -6,15 +6,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from events.events import Event, RoomClosed, RoomOpened
+from events.ids import Position
 from log_debugger.reading.deliveries import Deliveries, NotificationDelivery, deliveries_json
 from log_debugger.reading.filters import MATCH_ALL, CommitFilter, concerns
 from log_debugger.reading.iterate import Conversations, LogEntry, conversations_in
+from log_debugger.reading.operations import Note, Notes, notes_about
+from log_debugger.reading.own_acts import OwnAct, own_act
 from log_debugger.reading.short_names import ShortNames, shown_id
 from log_debugger.reading.sources import Source, Step
 from log_debugger.reading.times import clock, span, start_of
 from log_debugger.telling.describe import connection_lines, detail_json, place_text, room_lines
 from log_debugger.telling.explain import MatchExplanation, explain_match, explanation_lines, no_match_lines
 from log_debugger.telling.narrative import count, narrative
+from log_debugger.telling.notes import note_json, note_line
 from log_debugger.telling.passed_over import passed_over_json
 from log_debugger.telling.totals import Totals
 from log_debugger.terminal import Terminal, ascii_json
@@ -40,6 +44,9 @@ class Timeline:
         self._told, self._start_ms = told, start_of(source)
         self._deliveries = Deliveries(source, self.last)
         self._totals, self._room_totals = Totals(), Totals()
+        self._last_act: OwnAct | None = None  # of the filter's connection
+        who = commit_filter.connection
+        self._notes = notes_about(source, who) if who is not None and told == MATCH_ALL else Notes(())
 
     def begin(self, base: State) -> None:
         """Print the subject, and its state in the base of a trimmed log."""
@@ -54,6 +61,7 @@ class Timeline:
     def commit(self, entry: LogEntry) -> None:
         """Count one commit of the timeline, and print it if it is to be told."""
         step = entry.step
+        self._tell_notes(step.commit.position, step.before)
         events, deliveries = self._counted(step)
         self._room_totals.add(step, events, deliveries, None)
         heading = self._heading(step)
@@ -81,6 +89,7 @@ class Timeline:
 
     def end(self, state: State, conversations: Conversations) -> None:
         """Print the totals, and the subject's state at the end."""
+        self._tell_notes(self.last + 1, state)
         if state.position == self._source.base.tip.position:
             self._line("\nnothing has happened since")
             return
@@ -95,11 +104,23 @@ class Timeline:
         for line in self._detail(state, conversations):
             self._line(f"  {line}")
 
+    def _tell_notes(self, position: Position, state: State) -> None:
+        """Print the refusals before the commit at `position`, and what befell the broker while they had a place."""
+        has_place = isinstance(_place(state, self._filter), Waiting | Chatting)
+        for note in self._notes.before(position):
+            if has_place or note.record.connection_id is not None:
+                self._tell_note(note, state)
+
+    def _tell_note(self, note: Note, state: State) -> None:
+        self._line(note_line(self._names, state, note, self._start_ms))
+
     def _counted(self, step: Step) -> tuple[Sequence[Event], list[NotificationDelivery]]:
         """Add a commit to the totals; return its events about the subject, and their deliveries."""
         events = [event for event in step.commit.events if concerns(event, self._filter)]
         deliveries = self._deliveries.of(step.commit, events)
         self._totals.add(step, events, deliveries, self._filter.connection)
+        if self._filter.connection is not None:
+            self._last_act = own_act(step.commit, self._filter.connection) or self._last_act
         return events, deliveries
 
     def _below(self, step: Step, events: Sequence[Event], deliveries: list[NotificationDelivery]) -> Iterator[str]:
@@ -128,7 +149,8 @@ class Timeline:
 
     def _detail(self, state: State, conversations: Conversations) -> Iterator[str]:
         if self._filter.connection is not None:
-            yield from connection_lines(self._names, state, self._filter.connection)
+            base = self._source.base.tip.position
+            yield from connection_lines(self._names, state, self._filter.connection, self._last_act, base)
         if self._filter.room is not None:
             yield from room_lines(self._names, state, conversations, self._filter.room)
 
@@ -139,12 +161,13 @@ class JsonTimeline(Timeline):
     def begin(self, base: State) -> None:
         """See `Timeline.begin`."""
         if base.position:
-            known = detail_json(base, conversations_in(base), self._filter.connection, self._filter.room)
+            known = detail_json(base, conversations_in(base), self._filter.connection, self._filter.room, None)
             self._line(ascii_json({"base": {"position": base.position} | known}))
 
     def commit(self, entry: LogEntry) -> None:
         """See `Timeline.commit`."""
         step = entry.step
+        self._tell_notes(step.commit.position, step.before)
         events, deliveries = self._counted(step)
         if not self._told.matches(step):
             return
@@ -167,9 +190,13 @@ class JsonTimeline(Timeline):
 
     def end(self, state: State, conversations: Conversations) -> None:
         """See `Timeline.end`."""
+        self._tell_notes(self.last + 1, state)
         totals = self._totals.to_json()
-        detail = detail_json(state, conversations, self._filter.connection, self._filter.room)
+        detail = detail_json(state, conversations, self._filter.connection, self._filter.room, self._last_act)
         self._line(ascii_json({"totals": totals, "state": {"position": state.position} | detail}))
+
+    def _tell_note(self, note: Note, state: State) -> None:
+        self._line(ascii_json(note_json(note)))
 
 
 def _place(state: State, commit_filter: CommitFilter) -> Place | None:

@@ -30,7 +30,7 @@ class QueueTools:
         self._minting = broker.minting
         self._peers = broker.peers
         self._reads = broker.reads
-        self._delivery_log = broker.delivery_log
+        self._records = broker.records
         self._sessions = sessions
         self._callers = callers
         self._refusals = refusals
@@ -135,7 +135,7 @@ class QueueTools:
         connection_id = caller.connection_id
         place, cursor = place_json(state, connection_id), place_cursor(state, connection_id)
         if "room_id" in place and cursor is not None:
-            self._delivery_log.record(cursor, connection_id, "result")
+            self._records.record_delivery(cursor, connection_id, "result")
         return {
             "handle": caller.handle,
             "connection_id": connection_id,
@@ -151,5 +151,5 @@ class QueueTools:
             room = room_json(self._replica.state, caller.connection_id)
             refusal.answer.payload.update(room)
             if room:
-                self._delivery_log.record(room["cursor"], caller.connection_id, "result")
+                self._records.record_delivery(room["cursor"], caller.connection_id, "result")
         return refusal

@@ -1,4 +1,4 @@
-"""The load generator says so when a server loses, doubles, alters or refuses: a figure proves that all arrived."""
+"""The load generator reports a server that loses, doubles, alters or refuses: a figure proves that all arrived."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Fault = Callable[["Faulty", BareMember, BareArguments], None]
 
 
 class Faulty(BareServer):
-    """The bare server, which does one message wrong."""
+    """The bare server with a fault in one message."""
 
     def __init__(self, before: Fault | None, after: Fault | None) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class Faulty(BareServer):
         return answer | {"success": not (is_due and self.refuses)}
 
     def members(self) -> list[BareMember]:
-        """Everyone who came."""
+        """Return every member so far."""
         return list(self._members.values())
 
     def turn_back(self) -> None:
-        """Cursors are given a second time."""
+        """Reset the cursor, so that cursors are given a second time."""
         self._cursor = 0
 
 
@@ -94,7 +94,7 @@ FAULTS: dict[str, tuple[Fault | None, Fault | None, str]] = {
 
 @asynccontextmanager
 async def crowd_of(server: Faulty) -> AsyncIterator[BenchmarkClients]:
-    """Two pairs who have met at `server`."""
+    """Yield the clients of two pairs matched at `server`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(server, http="httptools", lifespan="off", log_config=None, access_log=False)
         running = uvicorn.Server(config)
@@ -111,7 +111,7 @@ async def crowd_of(server: Faulty) -> AsyncIterator[BenchmarkClients]:
 
 
 async def talk(crowd: BenchmarkClients, pace: str) -> None:
-    """Some messages, as fast as they are answered or by the clock."""
+    """Send some messages, as fast as they are answered or by the clock."""
     if pace == "closed loop":
         await closed_loop(crowd, MESSAGES)
     else:
@@ -121,7 +121,7 @@ async def talk(crowd: BenchmarkClients, pace: str) -> None:
 
 @pytest.mark.parametrize("pace", ["closed loop", "fixed rate"])
 async def test_a_server_that_does_well_is_measured(pace: str) -> None:
-    """Nothing is found where nothing is wrong."""
+    """A faultless server raises no error."""
     async with crowd_of(Faulty(None, None)) as crowd:
         await talk(crowd, pace)
 
@@ -129,7 +129,7 @@ async def test_a_server_that_does_well_is_measured(pace: str) -> None:
 @pytest.mark.parametrize("pace", ["closed loop", "fixed rate"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_one_message_done_wrong_ends_the_run(fault: str, pace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once in some sixty, among two pairs."""
+    """One faulty message in sixty, among two pairs, ends the run."""
     monkeypatch.setattr("benchmarks.load.MEASUREMENT_S_MAX", 1.0)
     before, after, told = FAULTS[fault]
     async with crowd_of(Faulty(before, after)) as crowd:

@@ -1,4 +1,4 @@
-"""The run with people who vanish: it is the same each time, and confirmed matches shorten the time with ghosts."""
+"""The run with vanishing people: each seed is repeatable, and confirmed matches shorten the time with ghosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS = (1, 2, 3)
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Log no commits, which would take most of the time."""
+    """Silence the log of commits; it would take most of the time."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     yield
@@ -24,18 +24,18 @@ def quiet() -> Iterator[None]:
 
 
 def outcomes(policy: str) -> list[Outcome]:
-    """Run some seeds under one of the policies; each connection that is lost is noticed."""
+    """Run some seeds under one of the policies; each lost connection is noticed."""
     return [outcome_of(Scenario(POLICIES[policy], seed, unnoticed=0)) for seed in SEEDS]
 
 
 def test_a_seed_gives_the_same_waits_again() -> None:
-    """With people who vanish noticed and unnoticed."""
+    """A scenario with both noticed and unnoticed vanishing has the same outcome twice."""
     scenario = Scenario(POLICIES["after"], seed=7)
     assert outcome_of(scenario) == outcome_of(scenario)
 
 
 def test_a_ghost_holds_its_partner_for_less_time() -> None:
-    """It lasts for the grace of a match, and the longest waits for a living partner are shorter."""
+    """A ghost lasts for the grace of a match, and the longest waits for a living partner are shorter."""
     before, after = outcomes("before"), outcomes("after")
     held_before_ms, held_after_ms = (
         [held_ms for outcome in some for held_ms in outcome.with_ghosts_ms] for some in (before, after)
@@ -50,7 +50,7 @@ def test_a_ghost_holds_its_partner_for_less_time() -> None:
 
 
 def test_a_row_names_its_policy() -> None:
-    """With the share of unnoticed ends, and the waits in seconds."""
+    """The row has the share of unnoticed ends, and the waits in seconds."""
     assert row("after", 0.5, [Outcome([0.0, 1_000.0, 61_000.0], [25_000.0])]) == (
         "| after | 50% | 3 | 1.0 | 55 | 60 | 33.3% | 1 | 25 |"
     )

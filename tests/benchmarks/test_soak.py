@@ -30,7 +30,7 @@ async def test_a_short_soak_of_a_real_server_is_well(log: str) -> None:
 
 
 def test_the_command_line_says_how_long_and_how_many() -> None:
-    """And refuses what can't be."""
+    """Minutes, connections, log and seed are parsed; impossible values are refused."""
     asked = parse(["--minutes", "2", "--connections", "100", "--log", "sqlite", "--seed", "7"])
     assert (asked.minutes, asked.connections, asked.log, asked.seed) == (2.0, 100, "sqlite", 7)
     for wrong in (["--minutes", "0"], ["--connections", "1"], ["--busy", "2"]):

@@ -1,4 +1,4 @@
-"""The soak's bookkeeping sees what it is there to see: a message that is lost, doubled, out of order or invented."""
+"""The soak's bookkeeping finds a lost, doubled, reordered or invented message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRACE_S = 4.0
 
 
 class Pair:
-    """Ann and Bob in one room, at the positions 1 and on."""
+    """Ann and Bob in one room, from position 1 on."""
 
     def __init__(self) -> None:
         self.ledger = DeliveryLedger(GRACE_S)
@@ -41,13 +41,13 @@ class Pair:
         self.ledger.heard(who, NotificationParams(room_id=ROOM, reason=reason, timestamp=stamp))
 
     def ends(self) -> list[str]:
-        """Ann leaves, Bob is told, both have heard everything: what is wrong?"""
+        """Let Ann leave, tell Bob, finish, and return the problems."""
         leaves(self.ann_in)
         self.is_told(self.bob, "left")
         return self.drained()
 
     def drained(self) -> list[str]:
-        """Both have heard everything: what is wrong?"""
+        """Let both read everything, finish, and return the first line of each problem."""
         self.ledger.caught_up(self.ann)
         self.ledger.caught_up(self.bob)
         self.ledger.finish()
@@ -55,19 +55,19 @@ class Pair:
 
 
 def leaves(member: RoomMember) -> None:
-    """`member` calls `leave_chat`, and is answered."""
+    """Record a successful `leave_chat` of `member`."""
     member.closing.add("left")
     member.left = True
 
 
 @pytest.fixture
 def pair() -> Pair:
-    """Two who were told of each other."""
+    """Two members notified of each other."""
     return Pair()
 
 
 def test_a_conversation_that_is_heard_as_it_was_said_is_well(pair: Pair) -> None:
-    """Everything once and in order; what was refused is not missed."""
+    """A conversation heard once and in order has no problem; a refused message is not missed."""
     pair.says("one")
     pair.hears("one")
     pair.says("two", accepted=False)
@@ -79,7 +79,7 @@ def test_a_conversation_that_is_heard_as_it_was_said_is_well(pair: Pair) -> None
 
 
 def test_a_message_that_is_lost_is_found_out(pair: Pair) -> None:
-    """Answered `success`, and not heard by the time that the other has heard everything."""
+    """A message answered `success` is a problem if the other member has read everything and never heard it."""
     pair.says("one")
     pair.hears("one")
     pair.says("two")
@@ -96,7 +96,7 @@ def test_a_message_that_is_lost_is_noticed_at_the_next(pair: Pair) -> None:
 
 
 def test_a_message_that_is_doubled_is_found_out(pair: Pair) -> None:
-    """A second copy, be it under another cursor."""
+    """A second copy is a problem, even under another cursor."""
     pair.says("one")
     pair.hears("one")
     pair.hears("one")
@@ -104,7 +104,7 @@ def test_a_message_that_is_doubled_is_found_out(pair: Pair) -> None:
 
 
 def test_messages_out_of_order_are_found_out(pair: Pair) -> None:
-    """The second before the first."""
+    """Hearing the second message before the first is a problem."""
     pair.says("one")
     pair.says("two")
     pair.hears("two")
@@ -113,7 +113,7 @@ def test_messages_out_of_order_are_found_out(pair: Pair) -> None:
 
 
 def test_what_nobody_said_is_found_out(pair: Pair) -> None:
-    """Another text; one from a room that was not opened; one that was refused."""
+    """Another text, a message from an unknown room, and a refused message that was heard are problems."""
     pair.hears("who is there?")
     pair.ledger.heard(pair.bob, NotificationParams(room_id="r_2", message="and who here?"))
     said = pair.ledger.says(pair.ann_in, "one")
@@ -127,7 +127,7 @@ def test_what_nobody_said_is_found_out(pair: Pair) -> None:
 
 
 def test_a_closing_that_is_told_to_nobody_or_to_both_is_found_out(pair: Pair) -> None:
-    """Exactly one of two is told: the one who did not close."""
+    """Exactly one of the two is notified: the member who did not close the room."""
     leaves(pair.ann_in)
     leaves(pair.bob_in)
     assert pair.drained() == [f"{ROOM}: told of its closing: nobody"]
@@ -140,7 +140,7 @@ def test_a_closing_that_is_told_to_nobody_or_to_both_is_found_out(pair: Pair) ->
 
 
 def test_an_opening_that_is_told_to_one_alone_is_found_out() -> None:
-    """And so is one that only the result of a call told of, where a notification had to."""
+    """An opening known from a call's result alone is a problem too if a notification was due."""
     ledger, ann = DeliveryLedger(GRACE_S), Identity("ann")
     ledger.found(ann, ROOM, "bob", 1, logged=True)
     ledger.finish()
@@ -159,7 +159,7 @@ def test_a_reason_that_nobody_gave_is_found_out(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("seconds", "well"), [(GRACE_S + 1, True), (GRACE_S - 1, False)])
 def test_nobody_is_called_absent_before_their_grace_is_over(seconds: float, well: bool) -> None:
-    """Ann's stream was dropped, and nothing was heard of her since."""
+    """A member with a dropped stream may be called absent only after the grace."""
     pair = Pair()
     pair.ann.stream_opened()
     pair.ann.stream_dropped()
@@ -168,14 +168,14 @@ def test_nobody_is_called_absent_before_their_grace_is_over(seconds: float, well
 
 
 def test_who_has_an_open_stream_is_not_absent(pair: Pair) -> None:
-    """However long nothing else is heard of them."""
+    """A member with an open stream is present, however long it is silent."""
     pair.ann.stream_opened()
     pair.is_told(pair.bob, "disconnected", time.time() + 1_000)
     assert pair.ledger.problem_count == 1
 
 
 class BobsInbox:
-    """Bob with an inbox, who is told by frames and pages."""
+    """Bob with an inbox, notified by frames and pages."""
 
     def __init__(self) -> None:
         self.pair = Pair()
@@ -184,18 +184,18 @@ class BobsInbox:
             self.pair.says(text)
 
     def told(self, cursor: int, text: str) -> StreamFrame:
-        """A notification of a message."""
+        """Return the frame of a message."""
         params = NotificationParams(room_id=ROOM, message=text, cursor=cursor, meta=NotificationMeta("c_bob"))
         return StreamFrame("message.received", params)
 
     @property
     def problems(self) -> list[str]:
-        """The problems found."""
+        """The problems so far."""
         return self.pair.ledger.problems
 
 
 def test_a_frame_that_comes_twice_is_found_out() -> None:
-    """The cursors of what is heard grow."""
+    """Cursors must grow from frame to frame."""
     bob = BobsInbox()
     bob.inbox.frame(bob.told(2, "one"))
     bob.inbox.frame(bob.told(2, "one"))
@@ -213,7 +213,7 @@ def test_a_frame_for_another_is_found_out() -> None:
 
 
 def test_what_a_page_and_a_stream_both_hold_is_heard_once() -> None:
-    """A stream that begins live, the page before it, and one frame that comes late."""
+    """A message in a live stream, in the page before it, and in one late frame counts once."""
     bob = BobsInbox()
     bob.inbox.hold()
     bob.inbox.frame(bob.told(3, "two"))
@@ -227,7 +227,7 @@ def test_what_a_page_and_a_stream_both_hold_is_heard_once() -> None:
 
 
 def test_a_frame_that_no_page_holds_is_found_out() -> None:
-    """The log is the truth: what a stream carried stands in it."""
+    """The log is the truth: a frame must be in the page of its stretch."""
     bob = BobsInbox()
     bob.inbox.hold()
     bob.inbox.frame(bob.told(2, "one"))
@@ -237,7 +237,7 @@ def test_a_frame_that_no_page_holds_is_found_out() -> None:
 
 
 def test_a_stream_that_leaves_something_out_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the page of the same stretch; also where it is the last thing, for which no next frame speaks."""
+    """The page of the same stretch shows the gap, even at the end, with no next frame to show it."""
     monkeypatch.setattr(inboxes, "FRAME_WITHIN_S", 0.01)
     bob = BobsInbox()
     bob.inbox.frame(bob.told(2, "one"))
@@ -248,7 +248,7 @@ def test_a_stream_that_leaves_something_out_is_found_out(monkeypatch: pytest.Mon
 
 
 def test_a_page_that_misses_something_is_found_out() -> None:
-    """Nobody here reads from so far back that the log does not hold it."""
+    """No client of the soak reads from before the log's beginning, so `missed` is always a problem."""
     bob = BobsInbox()
     bob.inbox.page([], 5, missed=True)
     assert len(bob.problems) == 1

@@ -1,4 +1,4 @@
-"""The soak calls memory flat that is, and finds out what grows."""
+"""The soak calls steady memory flat, and finds growth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def growth_of(kb_a_minute: float) -> Growth:
 
 
 def readings(kb_a_minute: float) -> list[Reading]:
-    """One a second."""
+    """Return one reading for each second."""
     return [
         Reading(
             float(second),
@@ -41,7 +41,7 @@ def readings(kb_a_minute: float) -> list[Reading]:
 
 @pytest.mark.anyio
 async def test_a_leak_of_a_little_with_each_commit_is_found_out() -> None:
-    """Two hundred bytes each time: the run is not well, and says how much it was."""
+    """Two hundred bytes with each commit fail the run, and the problem gives the size of the leak."""
     leaky = growth_of(200 * COMMITS_A_SECOND * 60 / 1_024)
     assert not leaky.is_flat
     assert 180 < leaky.bytes_a_commit < 220
@@ -52,7 +52,7 @@ async def test_a_leak_of_a_little_with_each_commit_is_found_out() -> None:
 
 
 def test_memory_that_fills_up_to_a_limit_and_stays_is_flat() -> None:
-    """Whatever it did before the warm-up was over."""
+    """Growth before the end of the warm-up does not count."""
     flat = growth_of(0)
     assert flat.is_flat
     assert flat.is_judged
@@ -60,7 +60,7 @@ def test_memory_that_fills_up_to_a_limit_and_stays_is_flat() -> None:
 
 
 def test_a_short_look_is_not_judged() -> None:
-    """A little more than two minutes say nothing, and nothing is claimed of it."""
+    """Readings of little more than two minutes prove nothing, so no growth is claimed."""
     short = growth(readings(3_000)[:150], 20, 0)
     assert short is not None
     assert not short.is_judged
@@ -70,7 +70,7 @@ def test_a_short_look_is_not_judged() -> None:
 
 @pytest.mark.anyio
 async def test_what_is_left_over_is_found_out() -> None:
-    """A task or a file descriptor more than before anyone came; a run that never came to its end."""
+    """One more task or file descriptor than at the beginning is a problem, and so is a run without an end."""
     verdict = Verdict(SoakOptions(minutes=0.1), SoakRun(0, SoakOptions()), ending=TeardownResult(0, 0, 0))
     verdict.before = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
     verdict.after = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
@@ -82,6 +82,6 @@ async def test_what_is_left_over_is_found_out() -> None:
 
 
 def test_samples_of_one_name_are_added_up() -> None:
-    """Streams have a label for their kind."""
+    """Samples with different labels, such as the kinds of streams, are one sum."""
     text = 'HTTP/1.1 200 OK\n\n# TYPE s gauge\ns{kind="get"} 2.0\ns{kind="listen"} 3.0\nt 1e3\n'
     assert {name: metrics(text)[name] for name in ("s", "t")} == {"s": 5.0, "t": 1000.0}

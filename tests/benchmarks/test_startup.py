@@ -13,7 +13,7 @@ WITHIN_CPU_S = 1.0
 
 
 async def test_a_broker_says_that_it_lives_before_a_second_of_cpu_is_spent() -> None:
-    """Counted by the processor, since on a busy machine the clock says nothing; one quick start of some is enough."""
+    """One quick start in five is enough; CPU time counts, since the clock says nothing on a busy machine."""
     for _ in range(STARTS):
         healthz, _ = await start()
         if healthz.cpu_s < WITHIN_CPU_S:

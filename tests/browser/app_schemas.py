@@ -1,4 +1,4 @@
-"""The official schemas of MCP Apps, strict to the last key, and the messages of a window held against them."""
+"""The official schemas of MCP Apps, strict to the last key, and checks of a window's messages by them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA_OF = {
     "ui/open-link": "McpUiOpenLinkRequest",
     "ui/request-display-mode": "McpUiRequestDisplayModeRequest",
 }
-"""What a window may send beside the calls of tools."""
+"""The schemas of a window's messages, except the calls of tools."""
 
 
 @cache
@@ -37,12 +37,12 @@ def _definitions() -> Json:
 
 
 def check(value: Any, name: str) -> None:
-    """Raise an error unless `value` is as the schema `name` says."""
+    """Raise an error unless `value` conforms to the schema `name`."""
     jsonschema.validate(value, _definitions()[name])
 
 
 def check_message(message: Json) -> str:
-    """Raise an error unless `message` is JSON-RPC and one that a window may send; return its method."""
+    """Raise an error unless `message` is JSON-RPC and permitted for a window; return its method."""
     assert message["jsonrpc"] == "2.0"
     if "method" not in message:
         assert message.keys() == {"jsonrpc", "id", "result"}

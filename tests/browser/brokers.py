@@ -1,4 +1,4 @@
-"""A broker process for pages in a browser, which can be ended and started again at the same address."""
+"""A broker process for pages in a browser; it can be stopped, and restarted at the same address."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BrokerProcess:
                 time.sleep(0.02)  # another process's start has no event to wait for
 
     def stop(self) -> None:
-        """End it as `SIGTERM` does; nothing if it has ended."""
+        """Stop it by `SIGTERM`; do nothing if it has ended."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(STARTED_WITHIN_SECONDS)
@@ -48,7 +48,7 @@ class BrokerProcess:
 
 @contextmanager
 def broker_process(*arguments: str) -> Iterator[BrokerProcess]:
-    """A broker that takes calls, with `arguments` of `serve`."""
+    """Run a broker with `arguments` of `serve`, ready for calls."""
     broker = BrokerProcess(*arguments)
     try:
         broker.start()

@@ -1,4 +1,4 @@
-"""A chat page that is open in a browser, and what a person does there."""
+"""An open chat page in a browser, and the acts of its person."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ALLOWED = (
     "net::ERR_FAILED",
     "net::ERR_NETWORK_CHANGED",
 )
-"""Errors of the network, which a browser writes on its console itself."""
+"""Errors of the network; a browser writes them on its console itself."""
 
 SCROLL_UP = """(list) => {
   const scrolled = new Promise((done) => list.addEventListener("scroll", done, { once: true }));
   list.scrollTop = 0;
   return scrolled.then(() => {});
 }"""
-"""Scrolls a list to its begin; it is done once the page has been told."""
+"""Scrolls a list to its beginning; it is done after the page's own scroll event."""
 
 
 class ChatTab:
@@ -57,11 +57,11 @@ class ChatTab:
 
     @property
     def status(self) -> Locator:
-        """The line that says how it stands."""
+        """The status line."""
         return self.page.get_by_role("status")
 
     def button(self, name: str) -> Locator:
-        """A button in sight, by its exact name."""
+        """Return a button in sight, by its exact name."""
         return self.page.get_by_role("button", name=name, exact=True)
 
     def find(self, name: str = "") -> None:
@@ -76,11 +76,11 @@ class ChatTab:
             self.field.press("Enter")
 
     def lines(self, who: str = "stranger") -> Locator:
-        """The texts of the lines of `stranger`, `you` or `note`."""
+        """Return the texts of the lines of `stranger`, `you` or `note`."""
         return self.log.locator(f"li.{who} .text")
 
     def expect_lines(self, who: str, *texts: str) -> None:
-        """Wait until these are the lines of `who`."""
+        """Wait until the lines of `who` are these."""
         expect(self.lines(who)).to_have_text(list(texts))
 
     def expect_to_talk_with(self, name: str) -> None:
@@ -89,16 +89,16 @@ class ChatTab:
         expect(self.button("Next")).to_be_visible()
 
     def look_again(self) -> None:
-        """Come back to the tab, which tries at once what it would try later."""
+        """Come back to the tab; it repeats its pending attempts at once."""
         self.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
     def handle(self) -> str | None:
-        """The handle that the tab keeps."""
+        """Return the tab's stored handle."""
         saved = self.page.evaluate("sessionStorage.getItem('chat-broker')")
         return json.loads(saved)["handle"] if saved else None
 
     def close(self) -> None:
-        """Close it, take its person out of the broker, and have had nothing to complain of."""
+        """Close it, take its person out of the broker, and check that there were no complaints."""
         handle = self.handle() if not self.page.is_closed() else None
         self.context.close()
         if handle is not None:

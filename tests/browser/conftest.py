@@ -1,6 +1,6 @@
 """A browser, and reports and chat pages opened in it.
 
-Needs Chromium: /usr/bin/chromium, or what the environment names in CHROMIUM.
+Needs Chromium: /usr/bin/chromium, or the one named by CHROMIUM in the environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Open = Callable[..., ReportTab]
 OpenHost = Callable[..., HostTab]
 
 EXPECTED_WITHIN_MS = 20_000
-"""A page tries again after seconds, and a busy machine is slow; what never comes is waited for in vain either way."""
+"""A page tries again after seconds, and a busy machine is slow; a long limit delays only a failure."""
 
 expect.set_options(timeout=EXPECTED_WITHIN_MS)
 
@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Opens the report of some commits; afterwards, nothing was loaded and nothing complained of."""
+    """Open the report of some commits; afterwards, nothing was loaded and there were no complaints."""
     opened: list[ReportTab] = []
 
     def open_it(
@@ -60,14 +60,14 @@ def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[BrokerProcess]:
-    """One broker for all pages that do nothing to it; its people may talk as fast as they like."""
+    """Run one broker for all pages that do nothing to it; its people may write at any rate."""
     with broker_process("--messages-per-10s-max", "1000") as started:
         yield started
 
 
 @pytest.fixture
 def open_chat(browser: Browser, broker: BrokerProcess) -> Iterator[OpenChat]:
-    """Opens the chat page in a context of its own; afterwards, its people are gone and nothing complained."""
+    """Open the chat page in a context of its own; afterwards, its people are gone and there were no complaints."""
     opened: list[ChatTab] = []
 
     def open_it(url: str | None = None, **options: Any) -> ChatTab:
@@ -81,7 +81,7 @@ def open_chat(browser: Browser, broker: BrokerProcess) -> Iterator[OpenChat]:
 
 @pytest.fixture
 def stranger(broker: BrokerProcess) -> Iterator[Stranger]:
-    """One who knows tools alone; gone afterwards."""
+    """A stranger at the broker, with tools alone; gone afterwards."""
     with Stranger(broker.url) as person:
         yield person
         if person.handle:
@@ -90,7 +90,7 @@ def stranger(broker: BrokerProcess) -> Iterator[Stranger]:
 
 @pytest.fixture
 def open_host(browser: Browser, broker: BrokerProcess) -> Iterator[OpenHost]:
-    """Opens a host; afterwards its window is gone, and nothing has complained."""
+    """Open a host; afterwards its window is gone, and there were no complaints."""
     opened: list[HostTab] = []
 
     def open_it(url: str = broker.url, **options: int) -> HostTab:

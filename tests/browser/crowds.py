@@ -1,4 +1,4 @@
-"""Logs in which a crowd chats for a while: made by the rules of chat, from a seed, the same every time."""
+"""Logs of a crowd's chats: made by the rules of chat, from a seed, the same every time."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ LINES = (
 
 
 class Crowd:
-    """People who come, wait, talk and go, each at times of their own."""
+    """People at the broker: they come, wait, talk and go, each at times of their own."""
 
     def __init__(
         self, seed: int, *, people: int, every_ms: int, policy: Policy | None = None, talks: bool = True
     ) -> None:
-        """One of `people` comes about each `every_ms`; whoever left may come again. If nobody talks, they part soon."""
+        """Let one of `people` come about each `every_ms`, perhaps again. If `talks` is false, pairs part soon."""
         self.state: State = INITIAL_STATE
         self.commits: list[Commit] = []
         self._random = random.Random(seed)
@@ -88,7 +88,7 @@ class Crowd:
         self._at(NOON_MS, self._someone_comes)
 
     def chat(self, commits: int) -> list[Commit]:
-        """Let time pass until there are `commits` of them."""
+        """Let time pass until there are `commits` of them; return these."""
         while len(self.commits) < commits:
             at_ms, _, act = heapq.heappop(self._due)
             act(at_ms)
@@ -121,7 +121,7 @@ class Crowd:
             self._settle(at_ms, who)
 
     def _settle(self, at_ms: int, who: ConnectionId) -> None:
-        """Whoever met someone begins to talk; whoever waits does so for as long as they like."""
+        """Schedule the next act of `who`: after a match, a conversation; in the queue, the end of their patience."""
         place = self.state.connections.by_id[who].place
         if isinstance(place, Chatting):
             lines = round(self._random.expovariate(1 / 9)) + self._random.choice([0, 2, 6]) if self._talks else 0
@@ -174,6 +174,6 @@ def crowd(
     matching: MatchingName = "first-come",
     talks: bool = True,
 ) -> list[Commit]:
-    """The first `commits` commits of a crowd."""
+    """Return the first `commits` commits of a crowd."""
     policy = Policy(matching=matching) if matching != "first-come" else None
     return Crowd(seed, people=people, every_ms=every_ms, policy=policy, talks=talks).chat(commits)

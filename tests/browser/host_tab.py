@@ -1,4 +1,4 @@
-"""A host of MCP Apps in a browser tab: a page of ours that passes the window's calls on to a real broker."""
+"""A host of MCP Apps in a browser tab: a page of ours; it passes the window's calls on to a real broker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 HOST = Path(__file__).with_name("host.html")
 ABLE: Json = {"serverTools": {}, "serverResources": {}, "openLinks": {}, "message": {"text": {}}}
-"""The capabilities of a host that can do everything."""
+"""The capabilities of a host without limits."""
 
 LIGHT: Json = {"theme": "light", "displayMode": "inline", "availableDisplayModes": ["inline", "fullscreen"]}
 DARK: Json = LIGHT | {
@@ -29,11 +29,11 @@ DARK: Json = LIGHT | {
 }
 
 BROWSERS_OWN = ("net::ERR_", "can escape its sandboxing")
-"""A browser's own words, about a broker that has gone and about a host that gives its windows storage."""
+"""A browser's own words, about an ended broker and about a host with storage for its windows."""
 
 
 class HostTab:
-    """A host that answers one window at a time, the last."""
+    """A host of one window at a time, the last."""
 
     def __init__(self, browser: Browser, url: str, *, width: int = 700) -> None:
         """Serve the host's page from the origin of the broker at `url`, so that its calls need no other."""
@@ -63,25 +63,25 @@ class HostTab:
         return self.page.frame_locator("iframe").last
 
     def button(self, name: str) -> Locator:
-        """A button of the window, by its whole name."""
+        """Return a button of the window, by its whole name."""
         return self.window.get_by_role("button", name=name, exact=True)
 
     @property
     def field(self) -> Locator:
-        """The field in which one says something."""
+        """The field for messages."""
         return self.window.get_by_label("Message", exact=True)
 
     @property
     def status(self) -> Locator:
-        """The line that says how it stands."""
+        """The status line."""
         return self.window.get_by_role("status")
 
     def lines(self, who: str = "stranger") -> Locator:
-        """The texts of the lines of `stranger`, `you` or `note`."""
+        """Return the texts of the lines of `stranger`, `you` or `note`."""
         return self.window.locator(f"li.{who} .text")
 
     def find(self) -> None:
-        """Look for a stranger, until one can be found."""
+        """Look for a stranger, and wait for a place in the queue."""
         self.button("Find a stranger").click()
         expect(self.status).to_contain_text("You are the next.")
 
@@ -90,7 +90,7 @@ class HostTab:
         expect(self.window.get_by_placeholder(f"Say something to {name}")).to_be_visible()
 
     def meet(self, stranger: Stranger) -> None:
-        """Find `stranger`, who enters now."""
+        """Find `stranger`, after their entry now."""
         self.find()
         stranger.enter()
         self.expect_to_talk_with(stranger.name)
@@ -115,23 +115,23 @@ class HostTab:
         self.page.locator("iframe").focus()
 
     def teardown(self) -> Json:
-        """Tell the window that it will go; its answer, after which it is gone."""
+        """Tell the window of its end; return its answer, after which it is gone."""
         self._is_open = False
         answer: Json = self.page.evaluate("() => host.teardown()")
         return answer
 
     def ask(self, method: str, params: Json) -> Json:
-        """Send the window a request; its answer."""
+        """Send the window a request; return its answer."""
         answer: Json = self.page.evaluate("([method, params]) => host.ask(method, params)", [method, params])
         return answer
 
     def remove(self) -> None:
-        """Drop the window without a word."""
+        """Drop the window without a notice."""
         self._is_open = False
         self.page.evaluate("() => host.remove()")
 
     def noted(self, name: str) -> Any:
-        """A thing that the host has noted: `sent`, `calls`, `links`, `told`, `tools`, `contents`, `waitsAtOnce`."""
+        """Return a record of the host: `sent`, `calls`, `links`, `told`, `tools`, `contents`, `waitsAtOnce`."""
         return self.page.evaluate("(name) => host[name]", name)
 
     def expect_noted(self, condition: str) -> None:
@@ -139,7 +139,7 @@ class HostTab:
         self.page.wait_for_function(f"() => {condition}")
 
     def close(self) -> None:
-        """Close the window and the tab; nothing has complained."""
+        """Close the window and the tab, and check that there were no complaints."""
         if self._is_open:
             self.fault(refuse=False, deny=[], cutAfterMs=None, instead={})
             self.teardown()

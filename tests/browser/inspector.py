@@ -1,4 +1,4 @@
-"""The web page of the MCP Inspector, a host of MCP Apps that nobody here wrote, in a browser tab."""
+"""The web page of the MCP Inspector, another project's host of MCP Apps, in a browser tab."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LAUNCHER = MODULES / "@modelcontextprotocol/inspector/clients/launcher/build/ind
 TOKEN = "for-this-test"
 STARTED_WITHIN_SECONDS = 40
 ELSEWHERE = re.compile(r"^https?://(?!127\.0\.0\.1[:/]|localhost[:/])")
-"""Addresses of other machines: the page's fonts would be waited for."""
+"""Addresses of other machines; they are blocked, or the page would wait for its fonts."""
 
 
 @contextmanager
 def inspector(home: Path, url: str, era: str) -> Iterator[str]:
-    """An Inspector that speaks `era`, legacy or modern, with the broker at `url`; the address of its page."""
+    """Run an Inspector of `era`, legacy or modern, for the broker at `url`; yield the address of its page."""
     assert LAUNCHER.exists(), "make test-browser installs the Inspector"
     settings = home / ".mcp-inspector"
     settings.mkdir()
@@ -76,7 +76,7 @@ def _wait_for(process: subprocess.Popen[bytes], address: str) -> None:
 def open_app(
     browser: Browser, address: str, url: str, tool: str, arguments: dict[str, Any]
 ) -> tuple[Page, FrameLocator]:
-    """Connect to the broker at `url` in a tab of its own, and open `tool` with `arguments`; the tab, and the window."""
+    """Connect a tab of its own to the broker at `url`, and open `tool` with `arguments`; return tab and window."""
     page = browser.new_page(viewport={"width": 1_300, "height": 900})
     page.route(ELSEWHERE, lambda route: route.abort())
     given = base64.urlsafe_b64encode(json.dumps(arguments).encode()).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""Checks of how a page looks and reads, made by scripts in it."""
+"""Checks of a page's look and readability, made by scripts in it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def load_axe(document: Page | Frame) -> None:
 
 
 def too_wide(document: Page | Frame) -> list[Any]:
-    """What is wider than its place."""
+    """Return the elements wider than their places."""
     found: list[Any] = document.evaluate(_TOO_WIDE)
     return found
 
 
 def findings(document: Page | Frame) -> list[Any]:
-    """What axe finds wrong."""
+    """Return axe's findings."""
     found: list[Any] = document.evaluate(_FINDINGS)
     return found

@@ -21,7 +21,7 @@ def html_of(
     delivery_records: Sequence[DeliveryRecord] | None = None,
     recorded_after: Position = 0,
 ) -> str:
-    """The page that `chat-broker report` would write for a log of `commits` behind `base`."""
+    """Return the page of `chat-broker report` for a log of `commits` after `base`."""
     folded = FoldedLog(base, texts=texts)
     for _ in folded.fold(commits):
         pass

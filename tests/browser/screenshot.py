@@ -1,4 +1,4 @@
-"""Draws the pictures that the documentation shows: python -m tests.browser.screenshot report|chat [FILE.png]."""
+"""Draws the pictures of the documentation: python -m tests.browser.screenshot report|chat [FILE.png]."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ COMMITS, POSITION = 420, 250
 
 
 def a_busy_hour() -> list[Commit]:
-    """A few hundred commits of a few dozen people."""
+    """Return a few hundred commits of a few dozen people."""
     return crowd(COMMITS, seed=72, people=34, every_ms=11_000)
 
 
 def draw_report(picture: Path) -> None:
-    """Write the picture of the report at a moment at which a message was said, with its room selected."""
+    """Write the picture of the report at the position of a message, with its room selected."""
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         path = Path(folder) / "report.html"
         path.write_text(html_of(a_busy_hour()), "utf-8")

@@ -1,4 +1,4 @@
-"""Small logs that tests look at in the browser, and what the fold says of them."""
+"""Small logs for tests in the browser, and parts of their folded states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHAT = [enter(ANN), enter(BOB), say(ANN, "Where is my message?", None, ROOM_2), 
 
 
 def broken_log() -> list[Commit]:
-    """Ten commits, of which the third breaks a promise: someone speaks in a room that is not theirs."""
+    """Return ten commits; the fourth breaks a promise, with a message in another pair's room."""
     commits = log_of(enter(ANN), enter(BOB))
     state = fold(commits)
     commits += log_of(enter(CAT), state=state, step_ms=0)
@@ -28,16 +28,16 @@ def broken_log() -> list[Commit]:
 
 
 def open_rooms(state: State) -> list[str]:
-    """The rooms that are open, in the order in which they opened."""
+    """Return the open rooms, in the order of their opening."""
     found = [room for room in state.rooms.by_id.values() if room.is_open]
     return [room.room_id for room in sorted(found, key=lambda room: room.opened_position)]
 
 
 def waiting(state: State) -> list[str]:
-    """Who waits, longest first."""
+    """Return the queue, longest waiting first."""
     return sorted(state.queue.entered, key=lambda who: state.queue.entered[who])
 
 
 def folded_to(commits: Sequence[Commit], position: int) -> State:
-    """The state after the commit at `position`."""
+    """Return the state after the commit at `position`."""
     return fold(commits[:position])

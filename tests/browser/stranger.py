@@ -1,4 +1,4 @@
-"""A stranger who is a program, and knows tools alone: the page's other side."""
+"""A stranger that is a program, and knows tools alone: the page's other side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ META = {PROTOCOL_VERSION_META_KEY: MODERN, CLIENT_INFO_META_KEY: CLIENT_INFO, CL
 
 
 class Stranger:
-    """One who calls the tools of the broker at `url`, a page's address."""
+    """A caller of the tools of the broker at `url`, a page's address."""
 
     def __init__(self, url: str, name: str = "Sam") -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Stranger:
         self._client.close()
 
     def call(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """The structured content of a tool's result."""
+        """Call a tool; return the structured content of its result."""
         params = {"name": name, "arguments": arguments, "_meta": META}
         body = {"jsonrpc": "2.0", "id": next(self._ids), "method": "tools/call", "params": params}
         headers = {
@@ -57,7 +57,7 @@ class Stranger:
         return entered
 
     def hear(self, method: str) -> dict[str, Any]:
-        """The params of the next event of that method; others before it are passed over."""
+        """Return the params of the next event of that method; earlier ones are skipped."""
         while True:
             while self._heard:
                 event = self._heard.pop(0)
@@ -70,23 +70,23 @@ class Stranger:
             self._heard += page["events"]
 
     def find(self) -> str:
-        """Wait for a partner; the partner's name."""
+        """Wait for a partner; return the partner's name."""
         found = self.hear("chatroom.found")
         self.room_id = found["room_id"]
         partner: str = found["partner"]
         return partner
 
     def hear_texts(self, count: int) -> list[str]:
-        """The next `count` messages."""
+        """Return the next `count` messages."""
         return [self.hear("message.received")["message"] for _ in range(count)]
 
     def hear_leaving(self) -> str:
-        """Wait for the partner's going; the reason."""
+        """Wait for the partner's departure; return its reason."""
         reason: str = self.hear("partner.disconnected")["reason"]
         return reason
 
     def say(self, text: str) -> None:
-        """Say something."""
+        """Send a message."""
         said = self.call("send_message", handle=self.handle, room_id=self.room_id, message=text)
         assert said.get("success"), said
 

@@ -1,4 +1,4 @@
-"""The chat page by keyboard: where the focus is after each change, and keys that are held or end a word."""
+"""The chat page by keyboard: the focus after each change, held keys, and the last key of an input method's word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.stranger import Stranger
 WITHIN_MS = 20_000
 INPUT_METHOD = """(field) => field.dispatchEvent(
   new KeyboardEvent("keydown", { key: "Enter", keyCode: 229, bubbles: true, cancelable: true }))"""
-"""The Enter that ends a word of an input method, as Safari sends it."""
+"""The Enter at the end of an input method's word, as Safari sends it."""
 
 PASTE = """(field) => {
   field.value = "x".repeat(6_000_000);
@@ -25,7 +25,7 @@ PASTE = """(field) => {
 
 @pytest.fixture
 def talking(open_chat: OpenChat, stranger: Stranger) -> ChatTab:
-    """A page whose person talks with `stranger`."""
+    """Open a page, and pair its person with `stranger`."""
     stranger.enter()
     tab = open_chat()
     tab.find("Ann")
@@ -35,12 +35,12 @@ def talking(open_chat: OpenChat, stranger: Stranger) -> ChatTab:
 
 
 def dialog_button(tab: ChatTab, name: str) -> Locator:
-    """A button of the dialog that is open."""
+    """Return a button of the open dialog."""
     return tab.page.get_by_role("dialog").get_by_role("button", name=name, exact=True)
 
 
 def abort_sends(route: Route) -> None:
-    """Let no message through."""
+    """Abort every message, and nothing else."""
     if route.request.headers.get("mcp-name") == "send_message":
         route.abort()
     else:
@@ -48,7 +48,7 @@ def abort_sends(route: Route) -> None:
 
 
 def test_the_focus_goes_where_one_goes_on(talking: ChatTab, stranger: Stranger) -> None:
-    """When the stranger leaves, and after a dialog, what had it is gone; it isn't lost."""
+    """The focus moves on from a button that disappears, when the stranger leaves and after a dialog."""
     again = talking.button("Find another stranger")
     talking.button("Next").focus()
     stranger.leave()
@@ -69,13 +69,13 @@ def test_the_focus_goes_where_one_goes_on(talking: ChatTab, stranger: Stranger) 
 
 
 def test_leaving_by_its_button_keeps_the_focus(talking: ChatTab) -> None:
-    """It goes to what one can do next."""
+    """The focus goes to the button for another stranger."""
     talking.button("Leave").press("Enter")
     expect(talking.button("Find another stranger")).to_be_focused()
 
 
 def test_a_dialog_that_can_not_be_done_keeps_the_focus(talking: ChatTab) -> None:
-    """On its button, to try again."""
+    """The focus stays on the dialog's button, for another attempt."""
     talking.button("Block").press("Enter")
     talking.page.route("**/mcp", lambda route: route.fulfill(status=403))
     dialog_button(talking, "Block").press("Enter")
@@ -86,7 +86,7 @@ def test_a_dialog_that_can_not_be_done_keeps_the_focus(talking: ChatTab) -> None
 
 
 def test_the_way_back_to_the_end_keeps_the_focus(talking: ChatTab, stranger: Stranger) -> None:
-    """The button goes once it is pressed, and the transcript has the focus."""
+    """The button disappears when it is pressed, and the transcript has the focus."""
     for number in range(40):
         stranger.say(f"line {number}")
     expect(talking.lines()).to_have_count(40)
@@ -98,7 +98,7 @@ def test_the_way_back_to_the_end_keeps_the_focus(talking: ChatTab, stranger: Str
 
 @pytest.mark.slow
 def test_trying_again_ends_with_the_chat_and_keeps_the_focus(talking: ChatTab, stranger: Stranger) -> None:
-    """A line that was not sent offers nothing once there is nobody to hear it."""
+    """An unsent line offers no other attempt once the stranger is gone."""
     talking.page.route("**/mcp", abort_sends)
     talking.say("x")
     again = talking.button("try again")
@@ -112,7 +112,7 @@ def test_trying_again_ends_with_the_chat_and_keeps_the_focus(talking: ChatTab, s
 
 
 def test_a_key_that_is_held_down_is_one_press(talking: ChatTab) -> None:
-    """Neither Esc nor Next is asked and answered by it."""
+    """A held Esc or Next asks, and does not also answer its question."""
     keyboard = talking.page.keyboard
     keyboard.down("Escape")
     keyboard.down("Escape")
@@ -127,7 +127,7 @@ def test_a_key_that_is_held_down_is_one_press(talking: ChatTab) -> None:
 
 
 def test_the_end_of_a_word_of_an_input_method_sends_nothing(talking: ChatTab) -> None:
-    """Also where a browser tells of it by the key's code alone."""
+    """Enter sends nothing there, even where a browser marks it by the key's code alone."""
     talking.field.fill("nihon")
     talking.field.evaluate(INPUT_METHOD)
     expect(talking.field).to_have_value("nihon")
@@ -135,7 +135,7 @@ def test_the_end_of_a_word_of_an_input_method_sends_nothing(talking: ChatTab) ->
 
 
 def test_a_dialog_is_about_the_stranger_for_whom_it_was_opened(open_chat: OpenChat, talking: ChatTab) -> None:
-    """One who is found while it is open is neither blocked nor left."""
+    """A stranger found during the dialog is neither blocked nor left."""
     talking.button("Next").click()
     talking.button("Next").click()
     expect(talking.status).to_contain_text("You are the next.")
@@ -152,7 +152,7 @@ def test_a_dialog_is_about_the_stranger_for_whom_it_was_opened(open_chat: OpenCh
 
 @pytest.mark.slow
 def test_a_text_too_large_for_the_browsers_store_does_no_harm(talking: ChatTab, stranger: Stranger) -> None:
-    """It is refused as any other that is too long, and the next one is said."""
+    """It is refused like any other long text, and the next one is sent."""
     talking.field.evaluate(PASTE)
     expect(talking.log.locator("li.you .state")).to_contain_text("it is too long", timeout=WITHIN_MS)
     talking.say("short")
@@ -165,7 +165,7 @@ def test_a_text_too_large_for_the_browsers_store_does_no_harm(talking: ChatTab, 
 
 @pytest.mark.slow
 def test_a_peer_who_is_denied_meanwhile_is_told(browser: Browser, tmp_path: Path) -> None:
-    """Steadily, and the chat goes on if it is let in again."""
+    """The notice stays for the whole time, and the chat goes on once the peer is let in again."""
     denied = tmp_path / "denied.txt"
     denied.write_text("192.0.2.1\n")
     with broker_process("--deny-peers", str(denied)) as broker, Stranger(broker.url) as stranger:

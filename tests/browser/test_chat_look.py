@@ -1,4 +1,4 @@
-"""How the chat page looks and reads: no width is too small, and axe finds nothing in any state."""
+"""The look and readability of the chat page: no width is too small, and axe finds nothing in any state."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RULES = "https://chat.example.com/rules"
 
 @pytest.fixture(scope="module")
 def interests_broker() -> Iterator[BrokerProcess]:
-    """A broker that matches by interests, and whose operator has rules and can be reached."""
+    """Run a broker with a matching by interests, rules, and a contact of its operator."""
     operator = ("--rules-url", RULES, "--operator-contact", "abuse@example.com")
     with broker_process("--matching", "interests", *operator) as broker:
         yield broker
 
 
 class Watched:
-    """A tab whose every state is looked at."""
+    """A tab with a check of its every state."""
 
     def __init__(self, tab: ChatTab, folder: Path) -> None:
         self.tab = tab
@@ -93,5 +93,5 @@ def test_every_state_fits_and_can_be_read(
 
 
 def test_the_page_is_small() -> None:
-    """It is one file, which comes quickly over a slow network."""
+    """The page is one file, small enough for a slow network."""
     assert len(chat_page().html.encode()) <= PAGE_BYTES_MAX

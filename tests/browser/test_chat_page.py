@@ -1,4 +1,4 @@
-"""The chat page in a browser: what people do there, and what they see of each other."""
+"""The chat page in a browser: the acts of its people, and their sight of each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOSTILE = [
 
 @pytest.fixture
 def talking(open_chat: OpenChat, stranger: Stranger) -> ChatTab:
-    """A page whose person talks with `stranger`."""
+    """Open a page, and pair its person with `stranger`."""
     stranger.enter()
     tab = open_chat()
     tab.find("Ann")
@@ -34,7 +34,7 @@ def talking(open_chat: OpenChat, stranger: Stranger) -> ChatTab:
 
 
 def test_two_pages_talk(open_chat: OpenChat) -> None:
-    """Each sees both sides in order, by name, and the other's going."""
+    """Each sees both sides in order, by name, and the other's departure."""
     ann, bob = open_chat(), open_chat()
     ann.find("Ann")
     expect(ann.status).to_have_text("Looking for a stranger… You are the next.")
@@ -102,7 +102,7 @@ def test_one_can_do_everything_with_the_keyboard(open_chat: OpenChat, stranger: 
 
 
 def test_esc_asks_once_before_it_leaves(talking: ChatTab, stranger: Stranger) -> None:
-    """The first Esc shows a banner, which goes by itself; a second one in time leaves."""
+    """The first Esc shows a banner for a moment; a second one in time leaves."""
     asked = talking.page.get_by_role("alert").filter(has_text="Press Esc again to leave.")
     talking.page.keyboard.press("Escape")
     expect(asked).to_be_visible()
@@ -116,7 +116,7 @@ def test_esc_asks_once_before_it_leaves(talking: ChatTab, stranger: Stranger) ->
 
 
 def test_next_asks_once_before_it_goes_on(talking: ChatTab, open_chat: OpenChat, stranger: Stranger) -> None:
-    """A second press meets someone else, with a transcript of its own."""
+    """A second press meets another stranger, with a new transcript."""
     other = open_chat()
     talking.say("bye")
     talking.button("Next").click()
@@ -131,7 +131,7 @@ def test_next_asks_once_before_it_goes_on(talking: ChatTab, open_chat: OpenChat,
 
 
 def test_what_is_typed_while_there_is_nobody_stays_in_the_field(open_chat: OpenChat) -> None:
-    """The field is never disabled, and nothing is lost or said to the next stranger by accident."""
+    """The field is never disabled, and nothing is lost or sent to the next stranger by accident."""
     tab = open_chat()
     tab.find()
     tab.say("early")
@@ -141,7 +141,7 @@ def test_what_is_typed_while_there_is_nobody_stays_in_the_field(open_chat: OpenC
 
 
 def test_unread_messages_are_counted_in_the_title(talking: ChatTab, stranger: Stranger) -> None:
-    """While the tab is hidden; coming back to it clears the count and the icon."""
+    """The count is kept while the tab is hidden; coming back to it clears the count and the icon."""
     icon = talking.page.locator("link[rel=icon]")
     calm = icon.get_attribute("href")
     talking.page.evaluate(
@@ -157,7 +157,7 @@ def test_unread_messages_are_counted_in_the_title(talking: ChatTab, stranger: St
 
 
 def test_the_transcript_follows_only_at_its_end(talking: ChatTab, stranger: Stranger) -> None:
-    """A reader who has scrolled up stays there, and is told how many are new."""
+    """A reader further up stays there, and sees the count of new lines."""
     for number in range(40):
         stranger.say(f"line {number}")
     expect(talking.lines()).to_have_count(40)
@@ -175,7 +175,7 @@ def test_the_transcript_follows_only_at_its_end(talking: ChatTab, stranger: Stra
 
 
 def test_a_blocked_stranger_is_not_met_again(talking: ChatTab, stranger: Stranger) -> None:
-    """It is asked in a dialog, ends the chat, and holds when both look again."""
+    """A dialog asks first; a block ends the chat, and holds when both look again."""
     talking.button("Block").click()
     dialog = talking.page.get_by_role("dialog", name="Block this stranger?")
     dialog.get_by_role("button", name="Cancel").click()
@@ -191,7 +191,7 @@ def test_a_blocked_stranger_is_not_met_again(talking: ChatTab, stranger: Strange
 
 
 def test_a_stranger_can_be_reported_after_the_chat(talking: ChatTab, stranger: Stranger) -> None:
-    """With a category, which has to be chosen, and a note."""
+    """A report has a mandatory category, and a note."""
     stranger.leave()
     expect(talking.log).to_contain_text("Sam has left.")
     talking.button("Report").click()
@@ -207,7 +207,7 @@ def test_a_stranger_can_be_reported_after_the_chat(talking: ChatTab, stranger: S
 
 
 def test_the_sound_is_off_until_wanted_and_then_remembered(open_chat: OpenChat) -> None:
-    """For every tab of that browser."""
+    """The setting holds for every tab of that browser."""
     tab = open_chat()
     tab.find()
     tab.button("Sound is off").click()
@@ -217,7 +217,7 @@ def test_the_sound_is_off_until_wanted_and_then_remembered(open_chat: OpenChat) 
 
 
 def test_who_is_here_is_told_before_one_enters(open_chat: OpenChat, stranger: Stranger) -> None:
-    """And kept up to date; interests are not asked for where they decide nothing."""
+    """The numbers are kept up to date; interests are not asked for where they decide nothing."""
     tab = open_chat()
     expect(tab.page.get_by_text("0 waiting, 0 chatting")).to_be_visible()
     stranger.enter()
@@ -226,7 +226,7 @@ def test_who_is_here_is_told_before_one_enters(open_chat: OpenChat, stranger: St
 
 
 def test_interests_are_asked_for_where_they_count(browser: Browser) -> None:
-    """Several can be typed at once; those beyond ten stay in the field, and the page says why."""
+    """Several can be typed at once; those beyond ten stay in the field, with the reason."""
     with broker_process("--matching", "interests") as by_interests:
         tab = ChatTab(browser.new_context(), by_interests.url)
         field = tab.page.get_by_label("Interests (optional)")
@@ -245,7 +245,7 @@ def test_interests_are_asked_for_where_they_count(browser: Browser) -> None:
 
 
 def test_the_field_stays_above_a_phones_keyboard(talking: ChatTab, stranger: Stranger) -> None:
-    """What is left of the screen shows the field and the end of the transcript, also while it grows."""
+    """The rest of the screen shows the field and the end of the transcript, also while the field grows."""
     talking.page.set_viewport_size({"width": 360, "height": 640})
     for number in range(20):
         stranger.say(f"line {number}")

@@ -1,4 +1,4 @@
-"""The chat page when something breaks: the network, the broker, the tab."""
+"""The chat page under failures of the network, the broker and the tab."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ WITHIN_MS = 20_000
 
 @pytest.fixture
 def talking(open_chat: OpenChat, stranger: Stranger) -> ChatTab:
-    """A page whose person talks with `stranger`, each having said something."""
+    """Open a page, and have its person and `stranger` exchange messages."""
     return talk(open_chat(), stranger)
 
 
 def talk(tab: ChatTab, stranger: Stranger) -> ChatTab:
-    """Have the two meet, and each say something."""
+    """Have the two meet, and exchange messages."""
     stranger.enter()
     tab.find("Ann")
     tab.expect_to_talk_with("Sam")
@@ -38,7 +38,7 @@ def talk(tab: ChatTab, stranger: Stranger) -> ChatTab:
 
 
 def fail_sends(tab: ChatTab, act: Callable[[Route], None]) -> None:
-    """Have `act` deal with each `send_message` of the tab, in the place of the network."""
+    """Have `act` handle each `send_message` of the tab, in the place of the network."""
 
     def handle(route: Route) -> None:
         if route.request.headers.get("mcp-name") == "send_message":
@@ -65,7 +65,7 @@ def test_a_reload_resumes(talking: ChatTab, stranger: Stranger) -> None:
 
 
 def test_a_reload_in_the_queue_keeps_the_place(open_chat: OpenChat) -> None:
-    """It waits on, and is matched."""
+    """The page goes on waiting, and is matched."""
     ann, bob = open_chat(), open_chat()
     ann.find("Ann")
     expect(ann.status).to_contain_text("You are the next.")
@@ -76,7 +76,7 @@ def test_a_reload_in_the_queue_keeps_the_place(open_chat: OpenChat) -> None:
 
 
 def test_a_chat_that_ended_during_a_reload_says_so(talking: ChatTab, stranger: Stranger) -> None:
-    """With what was said last."""
+    """The transcript has the last messages, too."""
     talking.page.goto("about:blank")
     stranger.say("are you there?")
     stranger.leave()
@@ -101,7 +101,7 @@ def test_a_duplicated_tab_begins_anew(talking: ChatTab, stranger: Stranger) -> N
 
 
 def test_a_message_that_was_not_sent_can_be_sent_again(talking: ChatTab, stranger: Stranger) -> None:
-    """The line says so; trying again says it once, also if the broker had it already and its answer was lost."""
+    """The line offers a second attempt, which sends it once, even if only the broker's answer was lost."""
     lost = threading.Event()
 
     def lose_the_answer(route: Route) -> None:
@@ -124,7 +124,7 @@ def test_a_message_that_was_not_sent_can_be_sent_again(talking: ChatTab, strange
 
 
 def test_a_message_that_is_refused_says_why(talking: ChatTab) -> None:
-    """Its text stays in the transcript."""
+    """The line says why, and its text stays in the transcript."""
     talking.say("long " * 2_000)
     line = talking.log.locator("li.you").last
     expect(line).to_contain_text("not sent: it is too long: send it in parts")
@@ -132,7 +132,7 @@ def test_a_message_that_is_refused_says_why(talking: ChatTab) -> None:
 
 
 def test_lines_typed_offline_are_said_once_back(talking: ChatTab, stranger: Stranger) -> None:
-    """The field works on, a line says how it stands, and what the stranger said meanwhile is heard."""
+    """The field stays usable, the status line tells of the outage, and messages from the outage arrive."""
     talking.context.set_offline(True)
     talking.say("one", "two")
     expect(talking.status).to_contain_text(RECONNECTING, timeout=WITHIN_MS)
@@ -148,14 +148,14 @@ def test_lines_typed_offline_are_said_once_back(talking: ChatTab, stranger: Stra
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A context of its own, for brokers that are ended."""
+    """A context of its own, for tests that end their broker."""
     made = browser.new_context()
     yield made
     made.close()
 
 
 def test_a_restarted_broker_with_a_durable_log_goes_on(context: BrowserContext, tmp_path: Path) -> None:
-    """Neither the room nor what was typed meanwhile is lost."""
+    """Neither the room nor a message from the outage is lost."""
     with broker_process("--log", f"sqlite:{tmp_path / 'chat.db'}") as broker, Stranger(broker.url) as stranger:
         tab = talk(ChatTab(context, broker.url), stranger)
         broker.stop()
@@ -173,7 +173,7 @@ def test_a_restarted_broker_with_a_durable_log_goes_on(context: BrowserContext, 
 def test_a_page_that_is_loaded_again_while_the_broker_is_away_waits_for_it(
     browser: Browser, context: BrowserContext, tmp_path: Path
 ) -> None:
-    """It shows one's own lines, and the rest once it can be read."""
+    """The page shows its own lines, and the rest once it can be read."""
     with broker_process("--log", f"sqlite:{tmp_path / 'chat.db'}") as broker, Stranger(broker.url) as stranger:
         tab = talk(ChatTab(context, broker.url), stranger)
         html = tab.page.request.get(broker.url)
@@ -193,7 +193,7 @@ def test_a_page_that_is_loaded_again_while_the_broker_is_away_waits_for_it(
 
 
 def test_a_restarted_broker_in_memory_has_forgotten_the_chat(context: BrowserContext) -> None:
-    """The page says so, and starts again when asked."""
+    """The page says so, and starts again on request."""
     with broker_process() as broker, Stranger(broker.url) as stranger:
         tab = talk(ChatTab(context, broker.url), stranger)
         broker.stop()
@@ -210,7 +210,7 @@ def test_a_restarted_broker_in_memory_has_forgotten_the_chat(context: BrowserCon
 
 
 def test_one_whose_chat_was_over_before_the_restart_looks_again(context: BrowserContext) -> None:
-    """A log that has begun anew has other cursors."""
+    """The restarted broker has other cursors, and the page accepts them."""
     with broker_process() as broker, Stranger(broker.url) as stranger:
         tab = talk(ChatTab(context, broker.url), stranger)
         stranger.leave()
@@ -228,13 +228,13 @@ def test_one_whose_chat_was_over_before_the_restart_looks_again(context: Browser
 
 @pytest.fixture(scope="module")
 def strict_broker() -> Iterator[BrokerProcess]:
-    """One with low limits, of messages and of the time in which a match has to be confirmed."""
+    """Run a broker with low limits: of messages, and of the time to confirm a match."""
     with broker_process("--messages-per-10s-max", "10", "--confirm-grace-ms", "1500") as broker:
         yield broker
 
 
 def test_a_rate_limit_is_waited_out(context: BrowserContext, strict_broker: BrokerProcess) -> None:
-    """Every line is said, in order."""
+    """Every line is sent, in order."""
     with Stranger(strict_broker.url) as stranger:
         tab = talk(ChatTab(context, strict_broker.url), stranger)
         texts = [f"{number}" for number in range(12)]
@@ -245,7 +245,7 @@ def test_a_rate_limit_is_waited_out(context: BrowserContext, strict_broker: Brok
 
 
 def test_a_stranger_who_never_came_is_told(context: BrowserContext, strict_broker: BrokerProcess) -> None:
-    """The page waits on, and meets the next one."""
+    """The page goes on waiting, and meets the next one."""
     with Stranger(strict_broker.url) as absent, Stranger(strict_broker.url, "Tom") as other:
         absent.enter()
         tab = ChatTab(context, strict_broker.url)

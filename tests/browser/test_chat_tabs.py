@@ -1,4 +1,4 @@
-"""Many tabs of one browser, which has six connections to a server of HTTP/1.1."""
+"""Many tabs of one browser, with its six connections to a server of HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HIDE = """() => {
 
 @pytest.fixture
 def own_broker() -> Iterator[BrokerProcess]:
-    """One whose streams can be counted."""
+    """Run a broker for these tabs alone, so that its streams can be counted."""
     with broker_process() as broker:
         yield broker
 
 
 def streams(broker: BrokerProcess) -> int:
-    """How many streams are open."""
+    """Return the number of open streams."""
     metrics = httpx.get(f"{broker.url}metrics", trust_env=False).text
     found = re.search(r'^chat_broker_streams\{kind="listen"\} (\d+)', metrics, re.MULTILINE)
     assert found is not None
@@ -37,7 +37,10 @@ def streams(broker: BrokerProcess) -> int:
 
 
 def test_no_tab_of_many_hangs(browser: Browser, own_broker: BrokerProcess) -> None:
-    """Three hold a stream, the others ask, hidden ones in turns; each talks and hears. A freed stream is taken."""
+    """Three tabs hold a stream, the others poll, hidden ones in turns; each talks and hears.
+
+    A freed stream is taken.
+    """
     context = browser.new_context()
     tabs = [ChatTab(context, own_broker.url) for _ in range(TABS)]
     for number, tab in enumerate(tabs):

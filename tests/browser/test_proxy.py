@@ -38,14 +38,14 @@ http {{
   }}
 }}
 """
-"""What the page leaves to its reader; the older form of `http2 on` is one that every nginx knows."""
+"""The part left to the reader of the page; every nginx knows this older form of `http2 on`."""
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 @pytest.mark.parametrize("http2", ["", " http2"], ids=["http1", "http2"])
 def test_people_talk_through_the_documented_proxy(browser: Browser, tmp_path: Path, http2: str) -> None:
-    """Pages that nginx serves by TLS talk with each other's tabs and with a client beside it, live."""
+    """Pages served by nginx over TLS talk with each other's tabs and with a client beside it, live."""
     served = ("--trust-proxy", "127.0.0.1", "--peer-exempt", "127.0.0.1")  # all of them call from this machine
     with broker_process(*served) as broker, proxy(tmp_path, broker.port, http2) as url:
         ann = ChatTab(browser.new_context(ignore_https_errors=True), url)
@@ -74,7 +74,7 @@ def test_people_talk_through_the_documented_proxy(browser: Browser, tmp_path: Pa
 
 @contextmanager
 def proxy(folder: Path, broker_port: int, http2: str) -> Iterator[str]:
-    """Run nginx with the page's block, before the broker at that port; give its address."""
+    """Run nginx with the page's block, before the broker at that port; yield its address."""
     documented = PAGE.block("nginx").replace("http://127.0.0.1:8000;", f"http://127.0.0.1:{broker_port};")
     port = free_port()
     certify(folder)

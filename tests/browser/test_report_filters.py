@@ -51,6 +51,26 @@ FILTERS = [
     "policy == interests",
     "policy != first-come and waiting > 1",
     "waiting == 1",
+    "rooms_closed >= 1",
+    "1 <= rooms_closed < 2 or rooms_closed == 40",
+    "connections > 2",
+    "connections in (1, 3) and messages < 2",
+    "messages != 1",
+    "messages > 100 and rooms_open > 2",
+    "policy.idle_grace_room_ms > 15s",
+    "policy.interest_patience_ms <= 15000 and position > 1",
+    "policy.interest_patience_ms > 1d",
+    "policy.message_bytes_max == 4096",
+    "policy.matching == interests",
+    "policy.matching in (first-come, interests)",
+    "0 < policy.message_bytes_max <= 4096 and not rooms_closed == 0",
+    "policy == fair",
+    "policy.nothing > 3",
+    "policy.message_bytes_max > 15s",
+    "policy.matching > 3",
+    "connections > 1s",
+    "time > 24:00:00",
+    "time > '2026-02-30 10:00:00'",
     "1 <= waiting < 3",
     "rooms_open >= 1 and position > 3",
     "position in (2, 4)",
@@ -124,6 +144,29 @@ def test_a_filter_in_the_search_leads_to_its_commits(open_report: Open) -> None:
     page.fill("#search", "wating > 1")
     expect(page.locator("#found-count")).to_contain_text("Nothing found; as a filter: column 1: expected a name (text,")
     page.fill("#search", "time > 15:00:00")
-    expect(page.locator("#found-count")).to_contain_text("the log goes from 2026-09-21 14:13:20.000 UTC to")
+    expect(page.locator("#found-count")).to_contain_text(
+        "15:00:00 is outside the log, which goes from 2026-09-21 14:13:20.000 UTC"
+    )
     page.fill("#search", "Hello")
     expect(page.locator("#found [data-sort=text]")).to_have_count(2)
+    page.fill("#search", "rejection")
+    expect(page.locator("#found-count")).to_contain_text("chat-broker replay LOG --when rejection")
+
+
+@pytest.mark.parametrize(
+    ("typed", "position"),
+    [("14:13:21", 1), ("14:14:01", 1), ("15:14:03+01:00", 3), ("2026-09-21 14:14:04", 4), ("+1m", 6), ("+00:00:00", 1)],
+)
+def test_a_time_in_the_search_leads_to_its_moment(open_report: Open, typed: str, position: int) -> None:
+    """In the forms of the commands, to the last commit at or before it."""
+    page = open_report(conversation().commits).page
+    page.fill("#search", typed)
+    page.locator("#found [data-sort=time]").click()
+    expect(page.locator("#position-now")).to_have_text(str(position))
+
+
+def test_a_time_outside_the_log_is_said(open_report: Open) -> None:
+    """With the span of the log."""
+    page = open_report(conversation().commits).page
+    page.fill("#search", "+9h")
+    expect(page.locator("#found-count")).to_contain_text("Nothing found; as a time: +9h is outside the log, which goes")

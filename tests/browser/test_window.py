@@ -1,4 +1,4 @@
-"""The chat window in a host of MCP Apps, held by a person; its strangers know tools alone."""
+"""The chat window in a host of MCP Apps, in a person's hands; its strangers know tools alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOSTILE = [
 
 
 def test_nobody_is_queued_before_a_click(host: HostTab, stranger: Stranger) -> None:
-    """A window calls nothing by itself, so one that a host shows again finds nobody; a click enters by `chat_enter`."""
+    """A window calls nothing by itself, so a restored one finds no stranger; a click enters by `chat_enter`."""
     host.open()
     assert host.noted("calls") == []
     assert stranger.call("get_status")["waiting"] == 0
@@ -59,7 +59,7 @@ def test_a_whole_conversation(host: HostTab, stranger: Stranger) -> None:
 
 
 def test_the_form_holds_what_the_model_was_asked_for(open_host: OpenHost) -> None:
-    """Name and interests are there before the click; a host that tells nothing leaves the form empty."""
+    """Name and interests are there before the click; without a tool result, the form is empty."""
     with broker_process("--matching", "interests") as broker:
         host = open_host(broker.url)
         host.open(toolInput={"display_name": "Ann", "interests": ["tea", "chess"]})
@@ -91,7 +91,7 @@ def test_without_interests_in_the_matching_none_are_asked_for(host: HostTab) -> 
     ids=["no tool result", "text alone", "text and an empty object", "calls cut", "size ignored"],
 )
 def test_a_host_with_a_fault_holds_a_conversation(host: HostTab, stranger: Stranger, faults: dict[str, object]) -> None:
-    """The window needs no result, no structured content, no long call, and nobody who listens to its size."""
+    """The window needs no tool result, no structured content, no long call, and no attention to its size."""
     host.open(faults=faults)
     host.meet(stranger)
     stranger.say("one")
@@ -117,7 +117,7 @@ def test_something_is_said_while_a_wait_goes_on(host: HostTab, stranger: Strange
 
 
 def test_a_window_has_no_storage_and_needs_none(host: HostTab, stranger: Stranger) -> None:
-    """Its origin is opaque; the handle is a variable, and nothing of the page can be reached from the host's."""
+    """Its origin is opaque; the handle is a variable, and the host's page can reach nothing of the window."""
     host.open()
     host.meet(stranger)
     frame = host.page.frames[-1]
@@ -128,7 +128,7 @@ def test_a_window_has_no_storage_and_needs_none(host: HostTab, stranger: Strange
 
 
 def test_a_window_shown_again_goes_on_after_a_click(host: HostTab, stranger: Stranger) -> None:
-    """Where a host gives it storage, its chat is there again, with what was said meanwhile, and not before a click."""
+    """In a host with storage, a click continues its chat, with messages from meanwhile; nothing is called before."""
     host.open(faults={"hasStorage": True})
     expect(host.button("Go on with your chat")).to_be_hidden()
     host.meet(stranger)
@@ -146,7 +146,7 @@ def test_a_window_shown_again_goes_on_after_a_click(host: HostTab, stranger: Str
 
 
 def test_a_window_torn_down_leaves_before_it_answers(host: HostTab, stranger: Stranger) -> None:
-    """The host's notice ends the chat, or the wait for one, and is answered with nothing."""
+    """The host's notice ends the chat, or the wait for one, and gets an empty answer."""
     host.open()
     host.meet(stranger)
     answer = host.teardown()
@@ -159,7 +159,7 @@ def test_a_window_torn_down_leaves_before_it_answers(host: HostTab, stranger: St
 
 
 def test_a_window_that_vanishes_keeps_nobody_waiting(open_host: OpenHost) -> None:
-    """Dropped without a word, it is missed after the grace of attended connections, not after that of models."""
+    """A window dropped without notice is missed after the grace of attended connections, not that of models."""
     with broker_process("--idle-grace-attended-ms", "1500") as broker, Stranger(broker.url) as stranger:
         host = open_host(broker.url)
         host.open()
@@ -169,7 +169,7 @@ def test_a_window_that_vanishes_keeps_nobody_waiting(open_host: OpenHost) -> Non
 
 
 def test_refused_calls_are_repeated_and_nothing_is_lost(host: HostTab, stranger: Stranger) -> None:
-    """While the host passes nothing on, the window says so; it goes on from its cursor, and says nothing twice."""
+    """During refusals, the window says so; it goes on from its cursor, and sends nothing twice."""
     host.open()
     host.meet(stranger)
     host.fault(refuse=True, cutAfterMs=200)
@@ -186,7 +186,7 @@ def test_refused_calls_are_repeated_and_nothing_is_lost(host: HostTab, stranger:
 
 
 def test_a_denied_permission_is_told_and_asked_for_once(host: HostTab, stranger: Stranger) -> None:
-    """A host's user who denies a call isn't asked again and again; the button is there for another try."""
+    """After a denial the call is not repeated by itself; the button is there for another attempt."""
     host.open(faults={"deny": ["chat_enter"]})
     host.button("Find a stranger").click()
     expect(host.window.get_by_role("alert").first).to_contain_text("did not let it reach the broker")
@@ -236,7 +236,7 @@ def test_a_restarted_broker_asks_to_start_again(open_host: OpenHost) -> None:
 
 
 def test_a_durable_log_outlives_the_broker(open_host: OpenHost, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """With a log on disk the chat goes on after a restart, and hears what was said meanwhile."""
+    """With a log on disk the chat goes on after a restart, and messages from the outage arrive."""
     path = tmp_path_factory.mktemp("log") / "chat.db"
     with broker_process("--log", f"sqlite:{path}") as broker, Stranger(broker.url) as stranger:
         host = open_host(broker.url)
@@ -292,7 +292,7 @@ def test_the_last_eight_lines_are_inline_and_all_of_them_in_fullscreen(host: Hos
 
 
 def test_a_long_line_is_cut_inline_and_whole_in_fullscreen(host: HostTab, stranger: Stranger) -> None:
-    """Six rows of it are in the conversation of the host; where there is no fullscreen, it is whole."""
+    """Six rows of it are in the conversation of the host; in a host without fullscreen, it is whole."""
     host.open()
     host.meet(stranger)
     stranger.say("\n".join("abcdefghij"))
@@ -308,7 +308,7 @@ def test_a_long_line_is_cut_inline_and_whole_in_fullscreen(host: HostTab, strang
 
 
 def test_a_host_without_fullscreen_is_not_asked(host: HostTab, stranger: Stranger) -> None:
-    """There is no button that could do nothing."""
+    """There is no button without an effect."""
     host.open(context={"theme": "light"})
     host.meet(stranger)
     host.say(*(f"line {number}" for number in range(10)))
@@ -317,7 +317,7 @@ def test_a_host_without_fullscreen_is_not_asked(host: HostTab, stranger: Strange
 
 
 def test_the_window_wears_the_hosts_colours(host: HostTab) -> None:
-    """Variables of the host, and a theme; changes are followed, and without any it has its own."""
+    """The window follows the host's variables and theme, and their changes; without any it has its own colours."""
     colours = "(html) => [getComputedStyle(html).backgroundColor, getComputedStyle(html).color]"
     root = host.window.locator("html")
     host.open(context=DARK)
@@ -377,7 +377,7 @@ def test_the_model_sees_nothing_unless_it_is_asked(host: HostTab, stranger: Stra
 def test_a_host_is_asked_only_for_what_it_can(
     host: HostTab, stranger: Stranger, can: dict[str, object], outcome: str | None
 ) -> None:
-    """Context where there is no message; a refusal is told; a host without either has no button, nor links."""
+    """Context replaces a missing message; a refusal is told; a host without either has no button, nor links."""
     host.open(capabilities={"serverTools": {}, **can}, faults={"messageRefused": "message" in can})
     host.meet(stranger)
     host.say("hello")
@@ -400,7 +400,7 @@ def test_a_host_is_asked_only_for_what_it_can(
 
 
 def test_the_operators_rules_are_a_link_of_the_host(open_host: OpenHost) -> None:
-    """Only the operator's addresses are ever opened, by the host, after a click."""
+    """The host opens only the operator's addresses, after a click."""
     rules, contact = "https://example.org/rules", "abuse@example.org"
     with broker_process("--rules-url", rules, "--operator-contact", contact) as broker:
         host = open_host(broker.url)
@@ -415,7 +415,7 @@ def test_the_operators_rules_are_a_link_of_the_host(open_host: OpenHost) -> None
 
 
 def test_a_stranger_is_reported_and_blocked(host: HostTab, stranger: Stranger) -> None:
-    """A report needs a category, ends the chat, and blocks; afterwards both are done."""
+    """A report needs a category, ends the chat, and blocks; afterwards both buttons are gone."""
     host.open()
     host.meet(stranger)
     host.button("Report").click()
@@ -432,7 +432,7 @@ def test_a_stranger_is_reported_and_blocked(host: HostTab, stranger: Stranger) -
 
 
 def test_a_stranger_is_blocked_after_the_chat(host: HostTab, stranger: Stranger) -> None:
-    """The one who left can still be blocked, and they don't meet again."""
+    """A stranger can still be blocked after leaving, and they don't meet again."""
     host.open()
     host.meet(stranger)
     stranger.leave()
@@ -447,14 +447,14 @@ def test_a_stranger_is_blocked_after_the_chat(host: HostTab, stranger: Stranger)
 
 
 def test_a_host_may_ask_whether_the_window_is_there(host: HostTab) -> None:
-    """`ping` is answered with nothing, and what it doesn't know with an error."""
+    """`ping` gets an empty answer, and an unknown request an error."""
     host.open()
     assert host.ask("ping", {})["result"] == {}
     assert host.ask("ui/made-up", {})["error"]["code"] == -32601
 
 
 def test_the_keyboard_is_enough(host: HostTab, stranger: Stranger) -> None:
-    """Name, search, a message and the end, without a mouse."""
+    """Name, search, a message and the end need no mouse."""
     host.open()
     host.window.get_by_label("Your name").focus()
     host.page.keyboard.type("Ann")

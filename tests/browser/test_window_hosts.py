@@ -1,4 +1,4 @@
-"""The chat window in hosts that refuse, that leave things out, or that show several windows."""
+"""The chat window in hosts with refusals, with gaps, or with several windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NULLS: Json = dict.fromkeys(("theme", "styles", "displayMode", "availableDisplay
 
 
 def test_a_report_is_never_about_a_later_stranger(host: HostTab, stranger: Stranger) -> None:
-    """A dialog that was left open is about the stranger for whom it was opened; the chat with the next one goes on."""
+    """A dialog left open is about its first stranger; the chat with the next one goes on."""
     host.open()
     host.meet(stranger)
     host.button("Report").click()
@@ -37,7 +37,7 @@ def test_a_report_is_never_about_a_later_stranger(host: HostTab, stranger: Stran
 
 @pytest.mark.parametrize("payload", [{"status": "waiting", "cursor": 0}, {}, "text", None])
 def test_no_call_is_made_without_a_handle(host: HostTab, payload: object) -> None:
-    """An entry whose answer has lost its handle has failed: a call without one could be the model's own."""
+    """An entry without a handle in its answer has failed: a call without one could be the model's own."""
     entered = {"result": {"content": [{"type": "text", "text": json.dumps(payload)}]}}
     host.open(faults={"instead": {"chat_enter": entered}})
     host.button("Find a stranger").click()
@@ -71,14 +71,14 @@ def test_a_display_mode_that_is_refused_changes_nothing(host: HostTab, stranger:
 
 
 def test_a_host_without_calls_of_tools_is_named_as_the_cause(host: HostTab) -> None:
-    """Trying again would bring the same, so the window says what is wrong."""
+    """Another attempt would fail the same way, so the window names the cause."""
     host.open(faults={"instead": {"chat_enter": NOT_FOUND}})
     host.button("Find a stranger").click()
     expect(host.window.get_by_role("alert").first).to_contain_text("did not let it reach the broker")
 
 
 def test_a_change_of_the_context_leaves_the_reader_in_place(host: HostTab, stranger: Stranger) -> None:
-    """A host tells each new size: the transcript stays where it was scrolled to, and the host's fonts stay."""
+    """A host tells each new size: the transcript keeps its scroll position, and the host's fonts stay."""
     host.open(context=LIGHT | {"styles": {"css": {"fonts": "@font-face { font-family: hosts; src: local(serif) }"}}})
     host.meet(stranger)
     host.say(*(f"line {number}" for number in range(60)))
@@ -94,7 +94,7 @@ def test_a_change_of_the_context_leaves_the_reader_in_place(host: HostTab, stran
 
 
 def test_of_two_windows_none_takes_the_others_chat(host: HostTab, stranger: Stranger) -> None:
-    """Where a host gives its windows one storage, a second window leaves the first one's chat in it."""
+    """In a host with one storage for its windows, a second window leaves the first one's chat in it."""
     host.open(faults={"hasStorage": True})
     host.meet(stranger)
     host.open(faults={"hasStorage": True})
@@ -110,7 +110,7 @@ def test_of_two_windows_none_takes_the_others_chat(host: HostTab, stranger: Stra
 
 
 def test_a_search_that_was_given_up_is_no_chat_to_go_on_with(host: HostTab) -> None:
-    """A window shown again offers only what there is."""
+    """A window shown again offers no cancelled search."""
     host.open(faults={"hasStorage": True})
     host.find()
     host.button("Cancel").click()

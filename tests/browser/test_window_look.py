@@ -1,4 +1,4 @@
-"""How the chat window looks and reads: nothing is too wide, and axe finds nothing in any state."""
+"""The look and readability of the chat window: nothing is too wide, and axe finds nothing in any state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOKS: dict[str, Json] = {"light": LIGHT, "dark": DARK, "plain": {"theme": "dark
 
 
 class Watched:
-    """A window whose every state is looked at."""
+    """A window with a check of its every state."""
 
     def __init__(self, host: HostTab, folder: Path) -> None:
         self._host = host
@@ -39,7 +39,7 @@ class Watched:
 def test_every_state_fits_and_can_be_read(
     open_host: OpenHost, broker: BrokerProcess, tmp_path: Path, width: int, look: str
 ) -> None:
-    """Narrow and wide, in the host's colours and in those of its own."""
+    """Narrow and wide, in the host's colours and in its own."""
     host = open_host(width=width + 16)
     host.open(context=LOOKS[look])
     watched = Watched(host, tmp_path)

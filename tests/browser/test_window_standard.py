@@ -1,4 +1,4 @@
-"""The window, its tool and its page as the standard of MCP Apps has them: held against the official schemas."""
+"""The window, its tool and its page against the official schemas of MCP Apps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.browser.stranger import Stranger
 
 
 def do_everything(host: HostTab, stranger: Stranger) -> None:
-    """Let the window send every message that it can, but for that of its last words."""
+    """Let the window send every kind of message except its answer to the teardown."""
     host.button("Rules of this server").click()
     host.meet(stranger)
     host.say(*(f"line {number}" for number in range(9)))
@@ -26,7 +26,7 @@ def do_everything(host: HostTab, stranger: Stranger) -> None:
 
 
 def test_every_message_of_the_window_is_one_of_the_standard(open_host: OpenHost) -> None:
-    """Each kind is sent, with nothing that its schema does not name."""
+    """Each kind is sent, and its schema names every key of it."""
     with broker_process("--rules-url", "https://example.org/rules") as broker, Stranger(broker.url) as stranger:
         host = open_host(broker.url)
         sent = []
@@ -41,7 +41,7 @@ def test_every_message_of_the_window_is_one_of_the_standard(open_host: OpenHost)
 
 
 def test_tools_and_page_carry_the_metadata_of_the_standard(host: HostTab) -> None:
-    """The tool that opens the window, the one that only a window calls, and the page's policy."""
+    """Checked are the tool of the window, the tool for windows alone, and the page's policy."""
     host.open()
     meta = {tool["name"]: tool["_meta"]["ui"] for tool in host.noted("tools") if "ui" in tool.get("_meta", {})}
     assert meta.keys() == {"open_chat", "chat_enter"}
@@ -53,6 +53,6 @@ def test_tools_and_page_carry_the_metadata_of_the_standard(host: HostTab) -> Non
 
 
 def test_the_schemas_find_what_is_wrong() -> None:
-    """A key that is not there in the standard is an error."""
+    """A key unknown to the standard is an error."""
     with pytest.raises(jsonschema.ValidationError):
         check({"resourceUri": "ui://x", "made_up": 1}, "McpUiToolMeta")

@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The only one that the broker runs on."""
+    """The only event loop of the broker."""
     return "asyncio"
 
 
 @pytest.mark.parametrize("store", STORES)
 async def test_workers_and_their_store_are_killed_while_people_talk(store: Store) -> None:
-    """Nothing acknowledged is lost, doubled or reordered; nobody present goes, and nobody long gone is matched."""
+    """No acknowledged message is lost, doubled or reordered, no present person removed, no vanished one matched."""
     if shutil.which("haproxy", path="/usr/bin:/usr/sbin:/usr/local/bin") is None:
         pytest.skip("HAProxy is not installed (Debian: apt-get install haproxy)")
     if store == "redis":

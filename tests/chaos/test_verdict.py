@@ -1,4 +1,4 @@
-"""The verdict of a chaos run finds what it is there to find, and excuses what no worker could know."""
+"""The verdict of a chaos run finds each fault, and excuses mistakes that no worker could have avoided."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ GRACE_S = ChaosOptions().grace_s
 
 
 class Story:
-    """A log that is told commit by commit, and what its people saw."""
+    """A log built commit by commit, and the observations of its people."""
 
     def __init__(self) -> None:
         self.deployment = Deployment("redis://127.0.0.1:1", 1, [])
@@ -47,29 +47,29 @@ class Story:
         )
 
     def enter(self, who: ConnectionId, name: str, after_s: float) -> None:
-        """`who` begins to wait."""
+        """Let `who` begin to wait."""
         self.then(after_s, EnterQueue(who, name, ()), QueueEntered(who, name, ()))
 
     def meet(self, after_s: float) -> None:
-        """Bob enters, and meets Ann, who waits."""
+        """Let Bob enter and meet Ann, already waiting."""
         opened = RoomOpened(ROOM, ANN, BOB, "ann", "bob")
         self.then(after_s, EnterQueue(BOB, "bob", ()), QueueEntered(BOB, "bob", ()), opened)
 
     def say(self, after_s: float, text: str) -> None:
-        """Ann speaks, to the log alone."""
+        """Let Ann speak, in the log alone."""
         self.then(after_s, SendMessage(ANN, ROOM, text, None), MessageSent(ROOM, ANN, BOB, text, None))
 
     def verdict(self) -> Verdict:
-        """Judge what was told."""
+        """Judge the log."""
         log = ReadLog([encode_commit(commit) for commit in self.commits])
         judge = LogJudge(log, self.run, self.deployment, self.outages)
-        judge.check_promises = lambda: None  # these logs are of pieces
+        judge.check_promises = lambda: None  # these logs are fragments
         return judge.judge()
 
 
 @pytest.fixture
 def story() -> Iterator[Story]:
-    """Ann and Bob, who were heard once at the beginning, at a worker that lives."""
+    """Ann and Bob, heard once at the beginning, at a live worker."""
 
     async def made() -> Story:
         return Story()
@@ -81,14 +81,14 @@ def story() -> Iterator[Story]:
 
 
 def test_a_lost_message_is_found(story: Story) -> None:
-    """It was acknowledged, and the log lacks it."""
+    """A message is lost if it was acknowledged and the log lacks it."""
     story.say(1, "one")
     story.run.acknowledged[ANN] = ["one", "two"]
     assert story.verdict().lost == ["LOST: 'two'"]
 
 
 def test_a_doubled_message_is_found(story: Story) -> None:
-    """The log has it twice."""
+    """A message is doubled if the log has it twice."""
     story.say(1, "one")
     story.say(2, "one")
     story.run.acknowledged[ANN] = ["one"]
@@ -96,7 +96,7 @@ def test_a_doubled_message_is_found(story: Story) -> None:
 
 
 def test_reordered_messages_are_found(story: Story) -> None:
-    """The log has them in another order than the one in which they were sent."""
+    """Messages are reordered if the log has them in another order than the sender."""
     story.say(1, "two")
     story.say(2, "one")
     story.run.acknowledged[ANN] = ["one", "two"]
@@ -104,52 +104,52 @@ def test_reordered_messages_are_found(story: Story) -> None:
 
 
 def leave(story: Story, after_s: float) -> list[str]:
-    """Have Ann taken out at that time; return who was taken out wrongly."""
+    """Remove Ann for a timeout `after_s` after the beginning; return the wrong removals."""
     story.enter(ANN, "ann", 0)
     story.then(after_s, Disconnect(ANN, "timeout", 1), QueueLeft(ANN, "timeout"))
     return story.verdict().taken_out
 
 
 def test_one_who_was_heard_within_the_grace_is_missed(story: Story) -> None:
-    """By a call."""
+    """A removal is wrong if a call arrived within the grace."""
     story.ann.answered(START_S + 5, 0.0, "w1")
     assert len(leave(story, GRACE_S + 1)) == 1
 
 
 def test_one_with_a_stream_is_missed(story: Story) -> None:
-    """However long ago the last call was."""
+    """A removal is wrong during an open stream, however long ago the last call was."""
     story.ann.listens(OpenStream("w1", START_S), START_S)
     assert len(leave(story, 100)) == 1
 
 
 def test_one_who_was_silent_for_a_grace_is_not_missed(story: Story) -> None:
-    """Also if it has come back a moment before."""
+    """A removal after a silent grace is right, even a moment after the return."""
     story.ann.answered(START_S + GRACE_S + 1, 0.0, "w1")
     assert leave(story, GRACE_S + 2) == []
 
 
 def test_one_who_has_come_back_long_ago_is_missed(story: Story) -> None:
-    """More than three seconds."""
+    """A removal is wrong more than three seconds after the return."""
     story.ann.answered(START_S + GRACE_S + 1, 0.0, "w1")
     assert len(leave(story, GRACE_S + 5)) == 1
 
 
 def test_a_call_right_before_the_end_of_its_worker_does_not_count(story: Story) -> None:
-    """Nobody may know of it."""
+    """A call in the last second of a worker may be unknown to the others, so the removal is right."""
     story.ann.answered(START_S + 5, 0.0, "w1")
     story.deployment.kills.append(Kill("w1", START_S + 5.5))
     assert leave(story, GRACE_S + 1) == []
 
 
 def test_a_stream_counts_until_its_worker_was_killed(story: Story) -> None:
-    """And a little less, but its grace begins there."""
+    """The grace begins shortly before the end of the worker, so an earlier removal is wrong."""
     story.ann.listens(OpenStream("w1", START_S, START_S + 20), START_S)
     story.deployment.kills.append(Kill("w1", START_S + 20))
     assert len(leave(story, 20 + GRACE_S - 2)) == 1
 
 
 def match(story: Story, after_s: float) -> list[str]:
-    """Have Bob meet Ann at that time, who has vanished at the beginning; return who was matched wrongly."""
+    """Let Ann vanish at the beginning and meet Bob `after_s` later; return the wrong matches."""
     story.ann.gone_s = START_S
     story.enter(ANN, "ann", 0)
     story.meet(after_s)
@@ -157,31 +157,31 @@ def match(story: Story, after_s: float) -> list[str]:
 
 
 def test_one_long_gone_who_is_matched_is_found(story: Story) -> None:
-    """More than three seconds after the grace."""
+    """A match is wrong more than three seconds after the grace."""
     assert len(match(story, GRACE_S + 3.5)) == 1
 
 
 def test_one_just_gone_who_is_matched_is_not_found(story: Story) -> None:
-    """Within three seconds."""
+    """A match within three seconds after the grace is excused."""
     assert match(story, GRACE_S + 2.5) == []
 
 
 def test_a_killed_worker_may_have_heard_the_gone(story: Story) -> None:
-    """For six seconds more, and no longer."""
+    """A killed worker extends the time by six seconds, and no longer."""
     story.deployment.kills.append(Kill("w1", START_S + 1))
     assert match(story, GRACE_S + 8) == []
     assert len(match(story, GRACE_S + 10)) >= 1
 
 
 def test_without_an_engine_nobody_is_judged(story: Story) -> None:
-    """Nor until the workers have told each other everything again."""
+    """A match is excused until the workers have exchanged everything again after an outage."""
     story.outages.append(Outage(START_S + GRACE_S, START_S + GRACE_S + 20))
     assert match(story, GRACE_S + 26) == []
     assert len(match(story, GRACE_S + 30)) >= 1
 
 
 def test_a_worker_that_has_just_begun_judges_nobody(story: Story) -> None:
-    """It has to have listened for a grace."""
+    """A worker may match the vanished until it has listened for a whole grace."""
     story.deployment.lives[:] = [Life("w1", START_S + 10, START_S + 1_000)]
     assert match(story, 10 + GRACE_S + 3) == []
     assert len(match(story, 10 + GRACE_S + 5)) >= 1

@@ -1,4 +1,4 @@
-"""A fake Claude Code: the SDK's client on the pipes of `chat-broker channel`, which hears its pushes."""
+"""A fake Claude Code: the SDK's client on the pipes of `chat-broker channel`, with the channel's pushes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Claude:
 
     Attributes:
         client: its client.
-        heard: the pushes that have not been looked at.
+        heard: the pushes not yet looked at.
     """
 
     def __init__(self, mode: str, *arguments: str) -> None:
@@ -55,20 +55,20 @@ class Claude:
         self.client = Client(server, mode=mode, extensions=[_Channel(self.heard)])
 
     async def call(self, tool: str, **arguments: Any) -> str:
-        """Call a tool that is carried out; return its text."""
+        """Call a tool, which must succeed; return its text."""
         text, is_error = await self.tries(tool, **arguments)
         assert not is_error, text
         return text
 
     async def tries(self, tool: str, **arguments: Any) -> tuple[str, bool]:
-        """Call a tool; return its text, and whether it failed."""
+        """Call a tool; return its text, and true if it failed."""
         result = await self.client.call_tool(tool, arguments)
         (content,) = result.content
         assert isinstance(content, TextContent)
         return content.text, result.is_error
 
     async def hears(self, event: str) -> Pushed:
-        """Wait for the next push, which has to be of that kind."""
+        """Wait for the next push, which must be of that kind."""
         async with asyncio.timeout(WITHIN_SECONDS):
             pushed = await self.heard.get()
         assert pushed.meta["event"] == event, pushed
@@ -76,14 +76,14 @@ class Claude:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the command, which runs the code of this directory."""
+    """Return the environment of the command; it runs the code of this directory."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")}
     return inherited | {"PYTHONPATH": os.getcwd(), "PYTHONUTF8": "1"}
 
 
 @asynccontextmanager
 async def claude(*arguments: str, mode: str = "legacy") -> AsyncIterator[Claude]:
-    """A fake Claude Code that has started the channel."""
+    """Start the channel from a fake Claude Code."""
     host = Claude(mode, *arguments)
     async with host.client:
         yield host

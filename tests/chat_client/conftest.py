@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: a broker of this process, and people who speak to it by hand."""
+"""Fixtures of the client's tests: a broker of this process, and people at it without the client."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def there() -> AsyncIterator[Crowd]:
-    """People at a broker with nothing special about it."""
+    """Return people at a broker with the usual settings."""
     async with serving() as running, crowd(running) as people:
         yield people

@@ -1,4 +1,4 @@
-"""Takes a client's events as they come, so that a test can wait for them."""
+"""A collector of a client's events, so that a test can wait for them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Listener:
 
     Attributes:
         events: the events.
-        position: the place in the queue that the entry gave.
-        failure: the exception that has ended them.
+        position: the place in the queue from the entry.
+        failure: the exception at their end, if any.
     """
 
     def __init__(self, chat: Stranger) -> None:
@@ -39,11 +39,11 @@ class Listener:
         self.has_ended = True
 
     def texts(self) -> list[str]:
-        """Everything that was said to the client."""
+        """Return the texts of all messages to the client."""
         return [event.text for event in self.events if isinstance(event, MessageReceived)]
 
     def kinds(self) -> list[str]:
-        """The names of the events, without those of the connection."""
+        """Return the names of the events, without those of the connection."""
         told = [event for event in self.events if not isinstance(event, ConnectionLost | ConnectionRestored)]
         return [type(event).__name__ for event in told]
 
@@ -55,7 +55,7 @@ class Listener:
 
 @asynccontextmanager
 async def listening(chat: Stranger) -> AsyncIterator[Listener]:
-    """A listener to `chat`, which enters."""
+    """Let `chat` enter, and listen to it."""
     listener = Listener(chat)
     listener.position = await chat.enter()
     task = asyncio.create_task(listener.listen())

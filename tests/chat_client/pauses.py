@@ -1,4 +1,4 @@
-"""Pauses of a client that end when the test says so."""
+"""Pauses of a client; the test ends them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class Pauses:
         await self._over.wait()
 
     def end(self) -> None:
-        """End every pause that goes on."""
+        """End every pause in progress."""
         self._over.set()
         self._over = asyncio.Event()

@@ -1,4 +1,4 @@
-"""A TCP relay in front of a broker, which can break off, and hold back what is streamed."""
+"""A TCP relay in front of a broker; it can break off connections, and hold back streams."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ CHUNK_BYTES = 65_536
 
 
 class Relay:
-    """Passes bytes on in both directions.
+    """A relay of bytes in both directions.
 
     Attributes:
-        port: where it listens.
+        port: the port it listens at.
         behind: the port of the broker.
         is_cut: connections are closed at once.
         holds_streams: no byte of an answer to `subscriptions/listen` arrives.
@@ -84,7 +84,7 @@ class Relay:
 
 @asynccontextmanager
 async def relaying(port: int) -> AsyncIterator[Relay]:
-    """A relay before the broker at `port`."""
+    """Run a relay before the broker at `port`."""
     relay = Relay(port)
     server = await asyncio.start_server(relay.pass_on, "127.0.0.1", 0)
     relay.port = server.sockets[0].getsockname()[1]

@@ -39,33 +39,33 @@ class Desk:
         await self.pilot.pause()
 
     async def is_at(self, place: str) -> None:
-        """Wait until the user is there."""
+        """Wait until the user is at `place`."""
         await eventually(lambda: self.app._place == place)
         await self.pilot.pause()
 
     async def sees(self, text: str) -> None:
-        """Wait until `text` stands on the screen."""
+        """Wait until `text` is on the screen."""
         await eventually(lambda: any(text in line for line in self.screen()))
         await self.pilot.pause()
 
     def transcript(self) -> list[str]:
-        """The lines of the transcript, also those out of view."""
+        """Return the lines of the transcript, also those out of view."""
         return [str(line.content) for line in self.app._transcript.query(Line)]
 
     def footer(self) -> str:
-        """The keys that are shown."""
+        """Return the footer, with its keys."""
         return str(self.app.screen_stack[0].query_one(Footer).content)
 
     def head(self) -> str:
-        """The headline."""
+        """Return the headline."""
         return str(self.app._static("#who").content)
 
     def clock(self) -> str:
-        """The duration of the conversation."""
+        """Return the duration of the conversation."""
         return str(self.app.query_one("#clock", Static).content)
 
     def screen(self) -> list[str]:
-        """The characters on the screen, line by line."""
+        """Return the characters on the screen, line by line."""
         strips = self.app.screen._compositor.render_strips()
         return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
 
@@ -89,7 +89,7 @@ async def sitting(
     sleep: Sleep = anyio.sleep,
     clock: Sequence[float] = (0.0,),
 ) -> AsyncIterator[Desk]:
-    """A user with the command started; the last value of `clock` is the time in seconds."""
+    """Start the command for a user; the last value of `clock` is the time in seconds."""
     app = ChatApp(url, name, interests, sleep=sleep, now=lambda: clock[-1])
     async with app.run_test(size=size) as pilot:
         yield Desk(app, pilot, size)

@@ -63,7 +63,7 @@ class Shell:
         self.process.send_signal(number)
 
     async def ends(self) -> int:
-        """Wait for its end; its exit status."""
+        """Wait for its end; return its exit status."""
         async with asyncio.timeout(WITHIN_SECONDS):
             return await self.process.wait()
 
@@ -79,7 +79,7 @@ def _environment(**more: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def piped(*arguments: str, **environment: str) -> AsyncIterator[Shell]:
-    """The command with pipes for its input and its outputs, which are one."""
+    """Run the command with pipes for its input and for its outputs, joined to one."""
     process = await asyncio.create_subprocess_exec(
         *CHAT,
         *arguments,
@@ -107,7 +107,7 @@ async def piped(*arguments: str, **environment: str) -> AsyncIterator[Shell]:
 
 @asynccontextmanager
 async def on_terminal(*arguments: str, size: tuple[int, int] = (80, 24), **environment: str) -> AsyncIterator[Shell]:
-    """The command on a pseudo-terminal of its own."""
+    """Run the command on a pseudo-terminal of its own."""
     mine, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     process = await asyncio.create_subprocess_exec(

@@ -25,7 +25,7 @@ from chat_client.address import endpoint
     ],
 )
 def test_scheme_and_path_may_be_left_out(written: str, url: str) -> None:
-    """The usual is added: plain HTTP for this machine and for addresses in digits, and `/mcp`."""
+    """The usual is added: `/mcp`, and plain HTTP for this machine and for addresses in digits."""
     assert endpoint(written) == url
     assert Stranger(written).url == url
 
@@ -34,7 +34,7 @@ def test_scheme_and_path_may_be_left_out(written: str, url: str) -> None:
     "written", ["", "  ", "ftp://example.com", "http://", "localhost:eight", "a b", "localhost:99999", "[::1", "a\x1bb"]
 )
 def test_no_address_is_an_error_in_words(written: str) -> None:
-    """The text says how to write one, and repeats nothing that could harm a terminal."""
+    """The error says how to write an address, and repeats no text harmful to a terminal."""
     with pytest.raises(AddressError) as caught:
         endpoint(written)
     assert "address of a broker" in str(caught.value)

@@ -27,10 +27,10 @@ pytestmark = pytest.mark.anyio
 
 
 class Clock(Pauses):
-    """Pauses of which one goes on at a time.
+    """Pauses, one at a time.
 
     Attributes:
-        pausing: its length, in seconds; 0 if none goes on.
+        pausing: the length of the pause in progress, in seconds; 0 without one.
     """
 
     pausing = 0.0
@@ -55,17 +55,17 @@ class Model:
         self.pushes: list[tuple[str, dict[str, str]]] = []
 
     async def push(self, content: str, meta: dict[str, str]) -> None:
-        """Take a push."""
+        """Record a push."""
         self.pushes.append((content, meta))
 
     async def call(self, tool: str, **arguments: Any) -> str:
-        """Call a tool that is carried out."""
+        """Call a tool, which must succeed."""
         text, is_error = await self.bridge.call(tool, arguments)
         assert not is_error, text
         return text
 
     async def is_refused(self, tool: str, **arguments: Any) -> str:
-        """Call a tool that is not."""
+        """Call a tool, which must be refused."""
         text, is_error = await self.bridge.call(tool, arguments)
         assert is_error, text
         return text
@@ -76,7 +76,7 @@ class Model:
         await eventually(lambda: len(self.bridge.backlog._notices) == notices)
 
     async def is_pushed(self, notices: int) -> str:
-        """End the wait for so many notices; the content of the push."""
+        """End the wait for so many notices; return the content of the push."""
         await self.waits(JOIN_SECONDS, notices)
         before = len(self.pushes)
         self.pauses.end()
@@ -86,7 +86,7 @@ class Model:
 
 @asynccontextmanager
 async def model(url: str, turns_max: int = 20) -> AsyncIterator[Model]:
-    """A model at a bridge to the broker at `url`."""
+    """Run a model at a bridge to the broker at `url`."""
     async with Stranger(url, name="Ann") as chat, anyio.create_task_group() as tasks:
         one = Model(Bridge(chat, turns_max), Clock())
         tasks.start_soon(one.bridge.listen)
@@ -96,7 +96,7 @@ async def model(url: str, turns_max: int = 20) -> AsyncIterator[Model]:
 
 
 async def test_pushes_are_joined_and_have_pauses(there: Crowd) -> None:
-    """What comes within half a second is one push, and so is all that comes in the seconds after it."""
+    """The events within half a second are one push, and so are all events of the seconds after it."""
     bob = await there.modern()
     async with model(there.running.url) as ann:
         await ann.call("find_stranger")
@@ -121,7 +121,7 @@ async def test_pushes_are_joined_and_have_pauses(there: Crowd) -> None:
 
 
 async def test_a_push_counts_for_nothing(there: Crowd) -> None:
-    """What was pushed comes again in the next result, once; what a result was quicker to tell is not pushed."""
+    """The next result repeats a push, once; a notice already in a result is not pushed."""
     bob = await there.modern()
     async with model(there.running.url) as ann:
         await ann.call("find_stranger")
@@ -153,7 +153,7 @@ async def test_a_push_counts_for_nothing(there: Crowd) -> None:
 
 
 async def test_the_turns_end(there: Crowd) -> None:
-    """After so many, nothing is pushed and nothing said, until find_stranger; the conversation stays."""
+    """After so many turns, nothing is pushed or sent until find_stranger; the conversation stays."""
     bob = await there.modern()
     async with model(there.running.url, turns_max=2) as ann:
         await ann.call("find_stranger")
@@ -183,7 +183,7 @@ async def test_the_turns_end(there: Crowd) -> None:
 
 
 async def test_replies_are_turns_too(there: Crowd) -> None:
-    """A model that reads by results alone comes to the same end."""
+    """Replies count as turns, also for a model without pushes."""
     bob = await there.modern()
     await bob.enter("Bob")
     async with model(there.running.url, turns_max=2) as ann:
@@ -211,7 +211,7 @@ async def test_no_word_goes_to_an_unknown_stranger(there: Crowd) -> None:
 
 
 async def test_the_next_stranger_and_departures(there: Crowd) -> None:
-    """Each end is told, and each place: going on, being left, blocking, reporting and leaving."""
+    """The model learns of each end (next, left, block, report, leave), and of its place after it."""
     bob, cat, dan, eve = [await there.modern() for _ in range(4)]
     async with model(there.running.url) as ann:
         await bob.enter("Bob")
@@ -249,7 +249,7 @@ async def test_the_next_stranger_and_departures(there: Crowd) -> None:
 
 
 async def test_a_broker_out_of_reach(there: Crowd) -> None:
-    """A reply that finds no broker fails in time, and the same text again is said once."""
+    """A reply during an outage fails in time, and a second attempt with the same text sends it once."""
     bob = await there.modern()
     async with relaying(there.running.port) as relay, model(relay.url) as ann:
         await bob.enter("Bob")
@@ -270,7 +270,7 @@ async def test_a_broker_out_of_reach(there: Crowd) -> None:
 
 
 async def test_an_entry_outlives_its_call(there: Crowd) -> None:
-    """One that succeeds after the call has failed is told like any other, so no stranger meets a ghost."""
+    """An entry that succeeds after its call has failed is told like any other, so no stranger meets a ghost."""
     bob = await there.modern()
     async with relaying(there.running.port) as relay, model(relay.url) as ann:
         await ann.bridge._chat.lobby()
@@ -284,7 +284,7 @@ async def test_an_entry_outlives_its_call(there: Crowd) -> None:
 
 
 async def test_no_broker_at_all() -> None:
-    """The first call says where it looked, and how to start one."""
+    """The first call's error has the broker's address, and how to start a broker."""
     async with model(f"localhost:{free_port()}") as ann:
         told = await ann.is_refused("find_stranger")
         assert "no broker answers" in told
@@ -293,7 +293,7 @@ async def test_no_broker_at_all() -> None:
 
 
 def test_attributes_are_clean() -> None:
-    """A broker that cleans nothing can't break a tag either."""
+    """Even under a broker without any cleaning, a name can't break a tag."""
     now = datetime.now(UTC)
     name = 'A"n\n\x1bn\u202e <b>&amp;</channel>'
     for event in (StrangerFound("r_1", name, now, 17), MessageReceived("r_1", "x\u2028\ny</channel>", now, 18)):
@@ -308,7 +308,7 @@ def test_attributes_are_clean() -> None:
 
 
 async def test_a_result_has_a_size() -> None:
-    """What is too much for one result is in the next ones, in order; one that is large by itself comes alone."""
+    """The excess of one result is in the next ones, in order; a notice over the limit comes alone."""
     backlog = Backlog(Turns(1))
     given = ["a" * 15_000, "b" * 15_000, "c" * 30_000, "d"]
     for text in given:
@@ -323,7 +323,7 @@ async def test_a_result_has_a_size() -> None:
 
 
 async def test_a_flood_is_held_back() -> None:
-    """A model that reads nothing lets no more than so many pile up here."""
+    """At most so many notices pile up here for a model that reads nothing."""
     backlog = Backlog(Turns(1))
     for number in range(NOTICES_MAX):
         await backlog.until_there_is_room()
@@ -336,7 +336,7 @@ async def test_a_flood_is_held_back() -> None:
 
 
 def test_the_tools_are_described() -> None:
-    """Each has a schema of an object without `anyOf`, and a description; none takes a handle."""
+    """Each tool has a schema of an object without `anyOf`, and a description; none takes a handle."""
     assert [tool.name for tool in tools()] == list(ARGUMENTS)
     for tool in tools():
         assert tool.description

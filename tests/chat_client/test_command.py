@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def ran(*arguments: str) -> tuple[int, str]:
-    """The exit status, and the text on standard error."""
+    """Return the exit status, and the text on standard error."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     err = io.StringIO()
@@ -33,7 +33,7 @@ def ran(*arguments: str) -> tuple[int, str]:
     ],
 )
 def test_errors_are_one_line_and_a_status(arguments: tuple[str, ...], status: int, error: str) -> None:
-    """2 for arguments, 1 for a broker out of reach."""
+    """The status is 2 for wrong arguments, 1 for a broker out of reach."""
     ended, told = ran(*arguments)
     assert ended == status
     assert error in told
@@ -50,12 +50,12 @@ def test_errors_are_one_line_and_a_status(arguments: tuple[str, ...], status: in
     ],
 )
 def test_the_default_is_the_broker_of_this_environment(environment: dict[str, str], url: str) -> None:
-    """A port that a broker could not have is passed over."""
+    """The port of this environment is used, unless no broker can listen at it."""
     assert local_url(environment) == url
 
 
 async def test_lines_are_read_as_they_come() -> None:
-    """In pieces of any size, with a last line without an end; letters that are cut in two come whole."""
+    """Input comes in pieces of any size; a last line needs no end, and a letter cut in two stays whole."""
     mine, its = os.pipe()
     lines = read_lines(mine)
     umlaut = "ü".encode()

@@ -1,4 +1,4 @@
-"""Conversations of the client with people who speak the protocol by hand."""
+"""Conversations of the client with people at the raw protocol."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_whole_conversation(there: Crowd) -> None:
-    """Found, heard, answered, left: each event once, with its fields."""
+    """Found, heard, answered, left: each event comes once, with its fields."""
     bob = await there.modern()
     async with Stranger(there.running.url, name="Ann") as chat, listening(chat) as ann:
         await bob.enter("Bob")
@@ -55,7 +55,7 @@ async def test_a_whole_conversation(there: Crowd) -> None:
 
 
 async def test_a_match_at_entry_is_told_once(there: Crowd) -> None:
-    """A match that the entry itself tells of is an event like any other."""
+    """A match in the answer to the entry is an event like any other."""
     bob = await there.modern()
     await bob.enter("Bob")
     async with Stranger(there.running.url) as chat, listening(chat) as ann:
@@ -68,7 +68,7 @@ async def test_a_match_at_entry_is_told_once(there: Crowd) -> None:
 
 
 async def test_leaving_the_context_leaves_the_conversation(there: Crowd) -> None:
-    """The stranger hears `left` at once, also when the author's code has failed, whose exception comes through."""
+    """The stranger hears `left` at once, even after an exception of the author's code, which comes through."""
     bob = await there.modern()
     await bob.enter("Bob")
 
@@ -102,7 +102,7 @@ async def test_leaving_the_context_leaves_the_queue(there: Crowd) -> None:
 
 
 async def test_a_time_limit_around_a_client(there: Crowd) -> None:
-    """It ends the client as any end of the block does, and leaves."""
+    """A time limit ends the client like any other end of its block, and the client leaves."""
     bob = await there.modern()
     await bob.enter("Bob")
     with anyio.move_on_after(1) as limit:
@@ -116,7 +116,7 @@ async def test_a_time_limit_around_a_client(there: Crowd) -> None:
 
 
 async def test_outside_of_its_block_a_client_is_of_no_use(there: Crowd) -> None:
-    """A call before or after is an error of the program's, and none that waits without end."""
+    """A call before or after the block is an error of the program's, and no endless wait."""
     chat = Stranger(there.running.url)
     with pytest.raises(RuntimeError, match="async with"):
         await chat.lobby()
@@ -129,7 +129,7 @@ async def test_outside_of_its_block_a_client_is_of_no_use(there: Crowd) -> None:
 
 
 async def test_the_next_stranger(there: Crowd) -> None:
-    """The first one hears `next`; events of both come in one loop, and words go to the one whom the caller knows."""
+    """The first stranger hears `next`; the events of both come in one loop, and words go to the known one."""
     bob, cat = await there.modern(), await there.modern()
     async with Stranger(there.running.url, name="Ann") as chat, listening(chat) as ann:
         await bob.enter("Bob")
@@ -179,7 +179,7 @@ async def test_the_next_stranger_after_a_forgotten_conversation() -> None:
 
 
 async def test_a_broker_without_windows_is_entered_like_any(there: Crowd) -> None:
-    """One from before `chat_enter` has another tool for the same."""
+    """The client enters a broker from before `chat_enter` by its older tool."""
     async with Stranger(there.running.url) as chat:
         chat._enter_tool = "chat_enter_of_another_time"
         assert await chat.enter() == 1
@@ -187,7 +187,7 @@ async def test_a_broker_without_windows_is_entered_like_any(there: Crowd) -> Non
 
 
 async def test_a_full_broker_says_when_to_try_again() -> None:
-    """An error of its own, in words for people."""
+    """A full broker raises an error of its own, in words for people."""
     async with serving(rooms_open_max=1, queue_connections_max=1) as running, crowd(running) as there:
         await there.pair()
         await (await there.modern()).enter("Cat")
@@ -197,7 +197,7 @@ async def test_a_full_broker_says_when_to_try_again() -> None:
 
 
 async def test_block_and_report_end_the_conversation(there: Crowd) -> None:
-    """The stranger hears that they were left, and no more; a report can follow a block."""
+    """The stranger hears `left`, and no more; a report can follow a block."""
     bob = await there.modern()
     log = there.running.broker.log
     async with Stranger(there.running.url) as chat, listening(chat) as ann:
@@ -217,7 +217,7 @@ async def test_block_and_report_end_the_conversation(there: Crowd) -> None:
 
 
 async def test_status_and_lobby() -> None:
-    """Both are told before and after the entry, with what the operator has to say."""
+    """Both answer before and after the entry, and the lobby has the operator's rules and contact."""
     async with (
         serving(rules_url="https://chat.example.com/rules", operator_contact="ops@example.com") as running,
         Stranger(running.url) as chat,
@@ -236,7 +236,7 @@ async def test_status_and_lobby() -> None:
 
 
 async def test_what_cannot_be_said_is_an_exception(there: Crowd) -> None:
-    """No stranger, no text, no conversation any more: each error says how to go on."""
+    """Each error says how to go on: no stranger yet, no text, or no conversation any more."""
     bob = await there.modern()
     async with Stranger(there.running.url) as chat, listening(chat) as ann:
         with pytest.raises(NotChattingError, match="StrangerFound"):
@@ -256,7 +256,7 @@ async def test_what_cannot_be_said_is_an_exception(there: Crowd) -> None:
 
 
 async def test_the_same_message_id_says_nothing_twice(there: Crowd) -> None:
-    """Trying again is safe, whatever became of the first attempt."""
+    """A second attempt is safe after any result of the first."""
     bob = await there.modern()
     async with Stranger(there.running.url) as chat, listening(chat) as ann:
         await bob.enter("Bob")
@@ -271,7 +271,7 @@ async def test_the_same_message_id_says_nothing_twice(there: Crowd) -> None:
 
 
 async def test_messages_keep_the_order_of_the_calls(there: Crowd) -> None:
-    """Many at once arrive as they were said."""
+    """Messages sent at once arrive in the order of the calls."""
     bob = await there.modern()
     async with Stranger(there.running.url) as chat, listening(chat) as ann:
         await bob.enter("Bob")
@@ -284,7 +284,7 @@ async def test_messages_keep_the_order_of_the_calls(there: Crowd) -> None:
 
 
 async def test_a_rate_limit_is_waited_for() -> None:
-    """A short one costs time, and no message; a long one is an exception that says how long."""
+    """A short limit costs time, and no message; a long one is an exception with the time to wait."""
     pauses = Pauses()
     async with serving(messages_per_10s_max=2, reports_per_10min_max=1) as running, crowd(running) as people:
         bob, cat = await people.modern(), await people.modern()
@@ -307,7 +307,7 @@ async def test_a_rate_limit_is_waited_for() -> None:
 
 
 async def test_without_an_entry_there_are_no_events(there: Crowd) -> None:
-    """Events without an entry are an exception that says what is missing, not a loop without end."""
+    """Events without an entry are an exception about the missing entry, not an endless loop."""
     async with Stranger(there.running.url) as chat:
         with pytest.raises(NotChattingError, match=r"enter\(\)"):
             async for _ in chat.events():
@@ -315,14 +315,14 @@ async def test_without_an_entry_there_are_no_events(there: Crowd) -> None:
 
 
 async def test_no_broker_at_the_address() -> None:
-    """The first call says so at once, and what to do."""
+    """The first call raises an error at once, with advice."""
     async with Stranger(f"127.0.0.1:{free_port()}") as chat:
         with pytest.raises(UnreachableError, match=r"no broker answers at http://127.*chat-broker serve"):
             await chat.enter()
 
 
 async def test_something_else_at_the_address(there: Crowd) -> None:
-    """A web server that is no broker is told from one."""
+    """The error at a web server of another kind says that it is no chat broker."""
     async with Stranger(there.running.url.replace("/mcp", "/elsewhere")) as chat:
         with pytest.raises(UnreachableError, match=r"no chat broker at .*/elsewhere"):
             await chat.enter()
@@ -330,7 +330,7 @@ async def test_something_else_at_the_address(there: Crowd) -> None:
 
 @asynccontextmanager
 async def another_server(result: dict[str, object]) -> AsyncIterator[str]:
-    """The address of a server that answers every request with `result`."""
+    """Run a server that answers every request with `result`; yield its address."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -348,7 +348,7 @@ async def another_server(result: dict[str, object]) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("result", [{"content": [], "resultType": "complete"}, {"content": 7}])
 async def test_an_mcp_server_that_is_no_broker(result: dict[str, object]) -> None:
-    """Its answers are none of a broker, whether MCP allows them or not."""
+    """Such a server's answers are refused, valid MCP or not."""
     async with another_server(result) as address, Stranger(address) as chat:
         with pytest.raises(UnreachableError, match="not a chat broker's"):
             await chat.enter()

@@ -1,4 +1,4 @@
-"""Pages that a broker might give: whatever they hold, each event is told once, and in order."""
+"""Possible pages of a broker: each event is told once and in order, on any page."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Json = dict[str, Any]
 
 
 def message(cursor: int) -> Json:
-    """Something that was said at a position."""
+    """Return the event of a message at that position."""
     params = {"room_id": "r_1", "message": str(cursor), "timestamp": "2026-11-29T12:00:00.000Z", "cursor": cursor}
     return {"method": "message.received", "params": params | {"sender": "stranger"}}
 
 
 def page(*cursors: int, status: str = "chatting", **more: Any) -> Json:
-    """A page with messages at those positions."""
+    """Return a page with messages at those positions."""
     cursor = more.pop("cursor", cursors[-1] if cursors else 0)
     return {
         "events": [message(one) for one in cursors],
@@ -36,14 +36,14 @@ def page(*cursors: int, status: str = "chatting", **more: Any) -> Json:
 
 
 class Script:
-    """A broker that answers calls with what it was given, one after the other."""
+    """A broker with prepared answers to calls, one after the other."""
 
     def __init__(self, *answers: Json | RefusedError) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[str, int | None]] = []
 
     async def tool(self, name: str, arguments: Json, wait_seconds: float = 0) -> Json:
-        """Give the next answer; after the last one, none."""
+        """Return the next answer; after the last one, none."""
         self.asked.append((name, arguments.get("cursor")))
         if not self.answers:
             await asyncio.Event().wait()
@@ -54,7 +54,7 @@ class Script:
 
 
 async def told(script: Script) -> list[Any]:
-    """All that a client is told, from a first cursor of 10 until it is idle."""
+    """Return all events of a client, from a first cursor of 10 until it is idle."""
     inbox = Inbox(None, script, Pauses())
     inbox.start("cb_x", 10, None)
     reading = asyncio.create_task(inbox.read())
@@ -70,32 +70,32 @@ IDLE = page(status="idle")
 
 
 async def test_events_that_come_again_are_told_once() -> None:
-    """Pages that overlap, or are the same, add nothing; the newest cursor is asked for."""
+    """Overlapping and repeated pages add nothing; the newest cursor is asked for."""
     script = Script(page(11, 12), page(12, 13), page(11, 12, 13), page(13, 14), IDLE)
     assert await told(script) == ["11", "12", "13", "14"]
     assert [cursor for _, cursor in script.asked] == [10, 12, 13, 13, 14]
 
 
 async def test_events_of_an_unknown_kind_are_passed_over() -> None:
-    """A newer broker may tell more than this client knows."""
+    """A newer broker may have more kinds of events; this client skips them."""
     newer = page(11)
     newer["events"].insert(0, message(11) | {"method": "partner.typing"})
     assert await told(Script(newer, IDLE)) == ["11"]
 
 
 async def test_a_page_that_only_moves_on_ends_nothing() -> None:
-    """It says idle, but there is more to read before that."""
+    """Such a page says idle, but more events come before that."""
     assert await told(Script(page(cursor=500, status="idle"), page(501), IDLE)) == ["501"]
 
 
 async def test_what_is_missed_is_told_once() -> None:
-    """However often the broker says so of the same cursor."""
+    """The client tells a gap once, even if the broker repeats it for the same cursor."""
     script = Script(page(missed=True), page(missed=True), page(90, missed=True), IDLE)
     assert await told(script) == [HistoryMissed.__name__, "90"]
 
 
 async def test_a_cursor_that_the_broker_has_lost_is_replaced() -> None:
-    """This follows a restore of an older copy of the log; something may have been missed."""
+    """After a restore of an older copy of the log, the client takes a new cursor; events may have been missed."""
     unknown = refusal({"code": "invalid_arguments", "error": "cursor is not one that you were given."})
     script = Script(unknown, {"cursor": 4, "status": "chatting"}, page(5), IDLE)
     assert await told(script) == [HistoryMissed.__name__, "5"]
@@ -103,7 +103,7 @@ async def test_a_cursor_that_the_broker_has_lost_is_replaced() -> None:
 
 
 async def test_another_refusal_ends_the_events() -> None:
-    """With the broker's words, instead of a loop that hears nothing."""
+    """The error has the broker's words, instead of an endless loop without events."""
     with pytest.raises(RefusedError, match="no more"):
         await told(Script(refusal({"code": "gone", "error": "no more"})))
 

@@ -1,4 +1,4 @@
-"""The words of the terminal, and what becomes of a stranger's."""
+"""The words of the terminal, and the fate of a stranger's words in it."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def test_text_of_strangers_commands_no_terminal(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_every_event_has_a_line(event: Event) -> None:
-    """Each is one line without control characters."""
+    """Each event is one line without control characters."""
     line = note(event, "Bob")
     assert line.isprintable()
     assert line.endswith(".")
 
 
 def test_no_event_is_forgotten() -> None:
-    """The events above are all that there are, but for messages."""
+    """The events above, with messages, are all the kinds there are."""
     assert {type(event) for event in EVENTS} | {MessageReceived} == set(get_args(Event))
 
 
 def test_the_introduction_says_what_holds_here() -> None:
-    """Always what a stranger may be; rules, operator and unused interests where there are any."""
+    """The stranger's nature is always in it; rules, operator and unused interests only if there are any."""
     assert len(list(introduction(Lobby(0, 0), ["tea"]))) == 1
     told = list(introduction(Lobby(0, 0, "first-come", "https://x/rules", "ops@x"), ["tea"]))
     assert "person or a program" in told[0]
@@ -96,5 +96,5 @@ def test_plain_output_has_a_line_an_event() -> None:
     [("Ann", "Ann"), ("you", "“you”"), ("YOU", "“YOU”"), ("* Bob", "“* Bob”"), ("", "“”"), ("a\nb", "a / b")],
 )
 def test_no_stranger_is_taken_for_another(name: str, shown: str) -> None:
-    """A name that is the user's own word, or looks like the program's, is quoted."""
+    """A name like the user's own word or the program's marks is quoted."""
     assert shown_name(name) == shown

@@ -1,4 +1,4 @@
-"""Lost connections and brokers that come back: nothing is lost, nothing comes twice, and the order stays."""
+"""Lost connections and restarted brokers: nothing is lost, nothing comes twice, and the order stays."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Scene:
-    """Ann, a client behind a relay, and Bob, who speaks by hand; both are in one room."""
+    """Ann, a client behind a relay, and Bob, at the raw protocol; both are in one room."""
 
     def __init__(self, there: Crowd, bob: Modern, relay: Relay, chat: Stranger, ann: Listener, pauses: Pauses) -> None:
         self.there = there
@@ -46,13 +46,13 @@ class Scene:
         self.pauses = pauses
 
     def streams(self) -> float:
-        """The number of the broker's open streams."""
+        """Return the number of the broker's open streams."""
         return self.there.running.metric('chat_broker_streams{kind="listen"}')
 
 
 @asynccontextmanager
 async def scene(there: Crowd, *, holds_streams: bool = False) -> AsyncIterator[Scene]:
-    """A conversation."""
+    """Pair Ann and Bob."""
     bob, pauses = await there.modern(), Pauses()
     async with relaying(there.running.port) as relay:
         relay.holds_streams = holds_streams
@@ -63,7 +63,7 @@ async def scene(there: Crowd, *, holds_streams: bool = False) -> AsyncIterator[S
 
 
 async def test_a_dropped_connection_is_mended_at_once(there: Crowd) -> None:
-    """One that just breaks off is replaced without a word, and without a pause."""
+    """A connection that breaks off is replaced without a notice, and without a pause."""
     async with scene(there) as on:
         for number in range(5):
             on.relay.drop()
@@ -121,7 +121,7 @@ async def test_each_event_comes_once_whatever_breaks(there: Crowd) -> None:
 
 
 async def test_without_streams_it_polls(there: Crowd) -> None:
-    """Behind a proxy that holds streams back, calls wait instead, and the author sees no difference."""
+    """Calls wait instead of streams behind a proxy that holds streams back, and the author sees no difference."""
     async with scene(there, holds_streams=True) as on:
         on.pauses.end()
         await on.bob.say("hello")
@@ -134,13 +134,13 @@ async def test_without_streams_it_polls(there: Crowd) -> None:
 
 
 async def connection_of(on: Scene) -> str:
-    """Ann's name in the log."""
+    """Return Ann's name in the log."""
     (room,) = on.there.running.broker.replica.state.rooms.by_id.values()
     return str(room.partner_of(on.bob.connection_id))
 
 
 async def test_a_broker_without_room_for_streams_is_polled() -> None:
-    """A refusal is no failure, and the stream is asked for again a minute later, for then it may be taken."""
+    """A refusal is no failure; the client asks for the stream again a minute later, when it may be taken."""
     async with serving(streams_max=1) as running, crowd(running) as there:
         cat = await there.modern()
         await cat.enter("Cat")
@@ -160,7 +160,7 @@ async def test_a_broker_without_room_for_streams_is_polled() -> None:
 
 
 async def test_a_silent_stranger_is_told_once() -> None:
-    """After a minute without a sign of life; again only after one."""
+    """The notice comes after a minute without a sign of life, and a second one only after a sign of life."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there, scene(there) as on:
         await eventually(lambda: on.streams() == 1)
@@ -176,7 +176,7 @@ async def test_a_silent_stranger_is_told_once() -> None:
 
 
 async def test_a_stranger_who_never_came() -> None:
-    """The match is taken back, the place in the queue stays, and the next one is heard in the same loop."""
+    """The match is taken back, the place in the queue stays, and the next stranger is heard in the same loop."""
     clock = FakeClock()
     limits = {"confirm_grace_ms": 25_000, "requeue_on_missed_match": 1}
     async with serving(clock=clock, **limits) as running, crowd(running) as there, Stranger(running.url) as chat:
@@ -193,7 +193,7 @@ async def test_a_stranger_who_never_came() -> None:
 
 
 async def test_a_client_cut_off_for_too_long_is_told() -> None:
-    """The broker takes them out; back again, the client says so, and the loop ends."""
+    """The broker removes the client; after the outage the client says so, and the loop ends."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there, scene(there) as on:
         await eventually(lambda: on.streams() == 1)
@@ -212,7 +212,7 @@ async def test_a_client_cut_off_for_too_long_is_told() -> None:
 
 
 async def test_what_the_log_no_longer_has_is_told() -> None:
-    """Events that were forgotten during an outage are missed, and the client says so before the others."""
+    """The client tells a gap first, if the broker has forgotten events of an outage."""
     async with serving(log_commits_max=20, inbox_events_max=10) as running, crowd(running) as there, scene(there) as on:
         on.relay.cut()
         await on.ann.hears(ConnectionLost)
@@ -230,7 +230,7 @@ async def test_what_the_log_no_longer_has_is_told() -> None:
 
 @pytest.mark.slow
 async def test_a_conversation_outlasts_a_crash_of_a_broker_with_a_durable_log(tmp_path: Path) -> None:
-    """Killed in mid-chat and started again, the broker knows both; what was said meanwhile is said then, once."""
+    """After a crash and a restart the broker knows both; messages of the outage are sent then, once."""
     port, log = free_port(), f"sqlite:{tmp_path / 'chat.db'}"
     process = await ready(port, "--log", log)
     pauses = Pauses()
@@ -262,7 +262,7 @@ async def test_a_conversation_outlasts_a_crash_of_a_broker_with_a_durable_log(tm
 
 @pytest.mark.slow
 async def test_a_broker_with_a_log_in_memory_forgets() -> None:
-    """After its restart the events end with an error that says so; `enter` begins anew."""
+    """After the broker's restart the events end with an error about it; `enter` begins anew."""
     port = free_port()
     process = await ready(port)
     pauses = Pauses()

@@ -1,4 +1,4 @@
-"""The page about writing a client: its programs run, and its tables are what there is."""
+"""The page about writing a client: its programs run, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 async def running(program: str, there: Crowd) -> asyncio.subprocess.Process:
-    """A program of the page, at the broker of the test."""
+    """Start a program of the page, at the broker of the test."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -39,46 +39,46 @@ async def running(program: str, there: Crowd) -> asyncio.subprocess.Process:
 
 
 async def ended(process: asyncio.subprocess.Process) -> str:
-    """Its output, after a good end."""
+    """Return its output, after a good end."""
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
     return out.decode()
 
 
 def table(title: str) -> dict[str, set[str]]:
-    """The first name in each row of a section's table, and the names in its second cell."""
+    """Return the first name in each row of a section's table, with the names in its second cell."""
     section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
     rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
     return {re.findall(r"`(\w+)", row[0])[0]: set(re.findall(r"`(\w+)`", row[1])) for row in rows}
 
 
 async def next_words(person: Modern) -> list[str]:
-    """The next words that `person` hears."""
+    """Return the next words for `person`."""
     while not (words := texts(await person.hear())):
         pass
     return words
 
 
 def test_the_example_is_on_the_page() -> None:
-    """Word for word."""
+    """The page has the example, word for word."""
     assert PROGRAMS[0] == BOT.read_text(encoding="utf-8")
 
 
 def test_every_event_is_on_the_page() -> None:
-    """With all its fields."""
+    """The page has every event, with all its fields."""
     fields = {event.__name__: {field.name for field in dataclasses.fields(event)} for event in get_args(Event)}
     assert table("Events") == fields
 
 
 def test_every_call_is_on_the_page() -> None:
-    """And no other; so are the categories of a report."""
+    """The page has the public calls and no other, and the categories of a report."""
     public = {name for name, value in inspect.getmembers(Stranger, inspect.isfunction) if not name.startswith("_")}
     assert set(table("Calls")) == public
     assert all(f"`{category}`" in PAGE for category in CATEGORIES)
 
 
 def test_every_error_is_on_the_page() -> None:
-    """But for the two that only stand for others."""
+    """The page has every error except the two base classes."""
     public = {name for name in chat_client.__all__ if name.endswith("Error")}
     assert set(table("Errors")) == public - {ChatError.__name__, RefusedError.__name__}
 
@@ -101,7 +101,7 @@ async def test_the_bot_answers_and_stops(there: Crowd) -> None:
 
 @pytest.mark.slow
 async def test_the_bot_that_counts_meets_three(there: Crowd) -> None:
-    """One after the other."""
+    """It meets the three one after the other."""
     bot = await running(PROGRAMS[1], there)
     for words in (["one"], ["one", "two"], []):
         bob = await there.modern()
@@ -115,7 +115,7 @@ async def test_the_bot_that_counts_meets_three(there: Crowd) -> None:
 
 @pytest.mark.slow
 async def test_the_bot_with_patience_is_heard(there: Crowd) -> None:
-    """Here at the first attempt, and at each."""
+    """It is heard at the first attempt."""
     bob = await there.modern()
     await bob.enter("Bob")
     bot = await running(PROGRAMS[2], there)

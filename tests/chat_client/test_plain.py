@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Typist:
-    """A user who writes and reads lines."""
+    """A user of lines, in and out."""
 
     def __init__(self) -> None:
         self.out = io.StringIO()
@@ -41,7 +41,7 @@ class Typist:
             self.lines.put_nowait(line)
 
     def shown(self) -> list[str]:
-        """The lines so far."""
+        """Return the lines so far."""
         return self.out.getvalue().splitlines()
 
     async def sees(self, text: str) -> None:
@@ -53,7 +53,7 @@ class Typist:
 async def typing(
     url: str, *interests: str, holds_lines: bool = False, sleep: Sleep = asyncio.sleep
 ) -> AsyncIterator[Typist]:
-    """A user at the command; the input ends with the context."""
+    """Run the command for a user; the input ends with the context."""
     typist = Typist()
 
     async def run() -> None:
@@ -91,7 +91,7 @@ async def test_a_conversation_in_lines(there: Crowd) -> None:
 
 
 async def test_commands(there: Crowd) -> None:
-    """Next, block, report and help; what is no command is not said, but explained."""
+    """Next, block, report and help work; an unknown command is explained, and not sent."""
     bob, cat, dan = await there.modern(), await there.modern(), await there.modern()
     async with typing(there.running.url) as ann:
         await ann.sees("Waiting")
@@ -121,7 +121,7 @@ async def test_commands(there: Crowd) -> None:
 
 
 async def test_lines_of_a_pipe_wait_for_a_stranger(there: Crowd) -> None:
-    """They are carried out one after the other, so a script can say something to one stranger after another."""
+    """They are carried out one after the other, so a script can write to one stranger after another."""
     bob, cat = await there.modern(), await there.modern()
     async with typing(there.running.url, holds_lines=True) as ann:
         ann.types("hello", "/next", "hello again", None)
@@ -135,7 +135,7 @@ async def test_lines_of_a_pipe_wait_for_a_stranger(there: Crowd) -> None:
 
 
 async def test_lines_of_a_pipe_wait_for_the_stranger_after_one_who_never_came() -> None:
-    """They are not lost while the queue goes on."""
+    """Lines are not lost while the queue goes on."""
     clock = FakeClock()
     limits = {"confirm_grace_ms": 25_000, "requeue_on_missed_match": 1}
     async with serving(clock=clock, **limits) as running, crowd(running) as there:
@@ -151,7 +151,7 @@ async def test_lines_of_a_pipe_wait_for_the_stranger_after_one_who_never_came() 
 
 
 async def test_a_refused_next_holds_up_no_line_of_a_pipe(there: Crowd) -> None:
-    """The conversation goes on, and with it the lines."""
+    """The conversation goes on after the refusal, and so do the lines."""
     bob = await there.modern()
     await bob.enter("Bob")
     async with typing(there.running.url, holds_lines=True) as ann:
@@ -169,7 +169,7 @@ async def test_a_refused_next_holds_up_no_line_of_a_pipe(there: Crowd) -> None:
 
 
 async def test_the_stranger_leaves_and_what_now(there: Crowd) -> None:
-    """The line says how to go on; interests that are not used are told once, with the rules."""
+    """The line says how to go on; unused interests are told once, with the rules."""
     bob = await there.modern()
     async with typing(there.running.url, "tea") as ann:
         await ann.sees("Interests are not used here")
@@ -182,7 +182,7 @@ async def test_the_stranger_leaves_and_what_now(there: Crowd) -> None:
 
 
 async def test_a_broker_that_forgets(there: Crowd) -> None:
-    """The line says that it was restarted; `/next` begins again at the new one, also if it isn't the first."""
+    """The line says that it was restarted; `/next` begins again at the new one, also after an earlier `/next`."""
     pauses = Pauses()
     bob = await there.modern()
     async with relaying(there.running.port) as relay, typing(relay.url, sleep=pauses) as ann:
@@ -205,7 +205,7 @@ async def test_a_broker_that_forgets(there: Crowd) -> None:
 
 
 async def test_no_broker_is_one_line() -> None:
-    """And status 1."""
+    """The error is one line, and the status 1."""
     async with typing(f"127.0.0.1:{free_port()}") as ann:
         await eventually(lambda: ann.status is not None)
     assert ann.status == 1
@@ -214,7 +214,7 @@ async def test_no_broker_is_one_line() -> None:
 
 
 async def test_a_second_signal_does_not_cut_the_goodbye_short() -> None:
-    """A terminal that closes sends one, and its shell another."""
+    """A closing terminal sends one signal, and its shell another."""
     said, is_leaving = [], asyncio.Event()
 
     async def talk() -> None:
@@ -235,7 +235,7 @@ async def test_a_second_signal_does_not_cut_the_goodbye_short() -> None:
 
 
 async def test_a_long_input_is_read_as_it_is_needed() -> None:
-    """However much a pipe gives, only some of its lines are kept."""
+    """Only some lines of a long pipe are kept in memory."""
     source, sink = os.pipe()
     os.set_blocking(sink, False)
     lines = read_lines(source)

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def test_plain_talks_with_a_screen() -> None:
-    """One in a terminal, one in a pipe: both are found, both hear, and the end of the pipe's input leaves."""
+    """Both are found and both hear, in a terminal and in a pipe; the end of the pipe's input leaves."""
     async with (
         serving() as broker,
         on_terminal(f"localhost:{broker.port}", "--name", "Ann") as ann,
@@ -42,7 +42,7 @@ async def test_plain_talks_with_a_screen() -> None:
 
 
 async def test_two_screens_talk() -> None:
-    """Two terminals, of which one is small and has no colours; leaving by Esc Esc ends the other's conversation."""
+    """Two terminals talk, one small and without colours; Esc Esc in one ends the other's conversation."""
     async with (
         serving() as broker,
         on_terminal(broker.url, "--name", "Ann", size=(40, 12), NO_COLOR="1") as ann,
@@ -64,12 +64,12 @@ async def test_two_screens_talk() -> None:
 
 
 def _is_grey(raw: str) -> bool:
-    """Return whether every colour in `raw` is a shade of grey."""
+    """Tell if every colour in `raw` is a shade of grey."""
     return all(red == green == blue for red, green, blue in re.findall(r"[34]8;2;(\d+);(\d+);(\d+)", raw))
 
 
 async def test_a_screen_outlasts_a_restart_of_the_broker(tmp_path: Path) -> None:
-    """The broker is killed in mid-chat and started again; a message typed meanwhile is said then."""
+    """The broker is killed in mid-chat and started again; a message from the outage is sent then."""
     port, log = free_port(), f"sqlite:{tmp_path / 'chat.db'}"
     process = await ready(port, "--log", log)
     async with on_terminal(f"localhost:{port}", "--name", "Ann") as ann, piped(f"localhost:{port}") as bob:
@@ -91,7 +91,7 @@ async def test_a_screen_outlasts_a_restart_of_the_broker(tmp_path: Path) -> None
 
 
 async def test_a_signal_leaves_politely() -> None:
-    """Termination and a closed terminal are no reason to leave a stranger with a ghost."""
+    """After a termination or a closed terminal, the stranger is notified, and not left with a ghost."""
     async with (
         serving() as broker,
         on_terminal(broker.url, "--name", "Ann") as ann,
@@ -107,7 +107,7 @@ async def test_a_signal_leaves_politely() -> None:
 
 
 async def test_ctrl_c_in_plain_lines_leaves_politely() -> None:
-    """In a terminal, too: status 0, and no traceback."""
+    """In a terminal, too, the status is 0, and there is no traceback."""
     async with (
         serving() as broker,
         on_terminal(broker.url, "--plain", "--name", "Ann") as ann,
@@ -125,7 +125,7 @@ async def test_ctrl_c_in_plain_lines_leaves_politely() -> None:
 
 
 async def test_the_reader_of_a_pipe_may_have_enough() -> None:
-    """Behind `head -1`, the command leaves without an error."""
+    """The command leaves without an error when `head -1` has its line."""
     async with serving() as broker:
         process = await asyncio.create_subprocess_shell(
             f"({shlex.join([*CHAT, broker.url])}; echo status $? >&2) | head -1",
@@ -141,7 +141,7 @@ async def test_the_reader_of_a_pipe_may_have_enough() -> None:
 
 
 async def test_a_closed_input_is_an_ended_one() -> None:
-    """The command enters, leaves, and has no error."""
+    """The command enters and leaves without an error."""
     async with serving() as broker:
         process = await asyncio.create_subprocess_shell(
             f"{shlex.join([*CHAT, broker.url])} <&-",
@@ -154,7 +154,7 @@ async def test_a_closed_input_is_an_ended_one() -> None:
 
 
 async def test_a_closed_output_is_no_error() -> None:
-    """A script may only want to say something."""
+    """A script may only want to send a message."""
     async with serving() as broker, piped(broker.url) as bob:
         await bob.sees("Waiting")
         process = await asyncio.create_subprocess_shell(
@@ -167,7 +167,7 @@ async def test_a_closed_output_is_no_error() -> None:
 
 
 async def test_an_output_that_takes_nothing_is_one_line_and_status_1() -> None:
-    """As with a full disk."""
+    """The error on a full disk is one line."""
     async with serving() as broker:
         process = await asyncio.create_subprocess_shell(
             f"{shlex.join([*CHAT, broker.url])} >/dev/full", stderr=asyncio.subprocess.PIPE
@@ -177,7 +177,7 @@ async def test_an_output_that_takes_nothing_is_one_line_and_status_1() -> None:
 
 
 async def test_no_broker_is_one_line_and_status_1() -> None:
-    """In lines and on a screen: what is wrong, what to do, and no traceback."""
+    """In lines and on a screen, the error says what to do, without a traceback."""
     address = f"localhost:{free_port()}"
     for shell in (piped(address), on_terminal(address)):
         async with shell as ann:
@@ -188,7 +188,7 @@ async def test_no_broker_is_one_line_and_status_1() -> None:
 
 
 async def test_the_broker_of_this_machine_is_the_default() -> None:
-    """At port 8000, or where the setting says that a broker would be started here."""
+    """Its port is 8000, or the port in the setting of a local broker."""
     port = free_port()
     async with piped(CHAT_BROKER_PORT=str(port)) as ann:
         await ann.sees(f"no broker answers at http://127.0.0.1:{port}/mcp")
@@ -205,7 +205,7 @@ async def test_the_broker_of_this_machine_is_the_default() -> None:
     ],
 )
 async def test_wrong_arguments_are_status_2(arguments: tuple[str, ...], error: str) -> None:
-    """One line says which, and names the help."""
+    """The error is one line about the wrong argument, with the way to the help."""
     process = await started("chat", *arguments)
     _, told = await process.communicate()
     assert process.returncode == 2
@@ -216,7 +216,7 @@ async def test_wrong_arguments_are_status_2(arguments: tuple[str, ...], error: s
 
 
 async def test_the_help_tells_the_exit_statuses() -> None:
-    """It lists the arguments, and what a script can go by."""
+    """The help lists the arguments, and the statuses for a script."""
     process = await started("chat", "--help")
     told, _ = await process.communicate()
     for expected in (b"--name", b"--interest", b"--plain", b"Exit status: 0 when you have left"):

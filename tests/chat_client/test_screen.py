@@ -24,7 +24,7 @@ HOSTILE = "[bold]x[/bold] [link=https://example.com]y[/link] \u202egnp.exe ]8;;h
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_screens_of_a_conversation(size: tuple[int, int]) -> None:
-    """Waiting, chatting, asked again, the windows, and the end, each as in its golden file."""
+    """Each screen is as in its golden file: waiting, chatting, asked again, the windows, and the end."""
     clock = [100.0]
     async with (
         serving(rules_url="https://chat.example.com/rules", operator_contact="ops@example.com") as running,
@@ -57,7 +57,7 @@ async def test_screens_of_a_conversation(size: tuple[int, int]) -> None:
 
 
 async def test_text_of_a_stranger_is_text(there: Crowd) -> None:
-    """No markup, link or escape sequence of a stranger comes to anything, in words and in a name."""
+    """A stranger's markup, links and escape sequences have no effect, in messages and in a name."""
     bob = await there.modern()
     async with sitting(there.running.url) as ann:
         await ann.is_at("waiting")
@@ -75,7 +75,7 @@ async def test_text_of_a_stranger_is_text(there: Crowd) -> None:
 
 
 async def test_keys_that_end_something_ask_twice(there: Crowd) -> None:
-    """Once shows what would happen; another key takes it back; twice does it."""
+    """The first press shows the effect, another key takes it back, and a second press does it."""
     bob = await there.modern()
     async with sitting(there.running.url) as ann:
         await ann.is_at("waiting")
@@ -95,7 +95,7 @@ async def test_keys_that_end_something_ask_twice(there: Crowd) -> None:
 
 
 async def test_esc_twice_leaves_and_twice_more_ends(there: Crowd) -> None:
-    """The conversation first, with another stranger a key away; then the program, with exit status 0."""
+    """Esc twice ends the conversation, with another stranger a key away; twice more, the program with status 0."""
     bob = await there.modern()
     async with sitting(there.running.url) as ann:
         await ann.is_at("waiting")
@@ -114,7 +114,7 @@ async def test_esc_twice_leaves_and_twice_more_ends(there: Crowd) -> None:
 
 
 async def test_ctrl_c_leaves_politely(there: Crowd) -> None:
-    """At once, from anywhere, also from a window."""
+    """It works at once, from anywhere, also from a window."""
     bob = await there.modern()
     async with sitting(there.running.url) as ann:
         await ann.is_at("waiting")
@@ -144,7 +144,7 @@ async def test_blocking_and_reporting(there: Crowd) -> None:
 
 
 async def test_text_without_a_stranger_stays_in_the_field(there: Crowd) -> None:
-    """It is neither lost nor said to the next stranger by itself."""
+    """The text is neither lost nor sent to the next stranger by itself."""
     bob = await there.modern()
     async with sitting(there.running.url) as ann:
         await ann.is_at("waiting")
@@ -180,7 +180,7 @@ async def test_lines_below_the_view_are_counted(there: Crowd) -> None:
 
 
 async def test_an_outage_is_one_line_and_the_field_goes_on(there: Crowd) -> None:
-    """A message of the outage is shown at once, and said after it; the line then tells of its end."""
+    """A message of the outage is shown at once, and sent after it; the line then tells of its end."""
     pauses = Pauses()
     bob = await there.modern()
     async with relaying(there.running.port) as relay, sitting(relay.url, sleep=pauses) as ann:
@@ -200,7 +200,7 @@ async def test_an_outage_is_one_line_and_the_field_goes_on(there: Crowd) -> None
 
 
 async def test_a_message_that_was_not_sent_can_be_tried_again() -> None:
-    """The reason stands behind the line, and the key for another attempt below; nothing is said twice."""
+    """The reason is after the line, and the key for another attempt below; nothing is sent twice."""
     clock, pauses = FakeClock(), Pauses()
 
     async def impatient(seconds: float) -> None:
@@ -227,7 +227,7 @@ async def test_a_message_that_was_not_sent_can_be_tried_again() -> None:
 
 
 async def test_a_message_that_is_too_large_says_so(there: Crowd) -> None:
-    """It can't be tried again as it is, so no key is offered for that."""
+    """The message can't be sent again as it is, so no key is offered for that."""
     bob = await there.modern()
     async with sitting(there.running.url) as ann:
         await ann.is_at("waiting")
@@ -240,7 +240,7 @@ async def test_a_message_that_is_too_large_says_so(there: Crowd) -> None:
 
 
 async def test_the_bell_and_the_title_count_in_the_background(there: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message rings and is counted while the terminal is in the background; back again, nothing is."""
+    """A message rings and is counted only while the terminal is in the background."""
     bob = await there.modern()
     rung: list[str] = []
     async with sitting(there.running.url) as ann:
@@ -268,7 +268,7 @@ async def test_the_bell_and_the_title_count_in_the_background(there: Crowd, monk
 
 
 async def test_a_broker_that_forgets_can_be_entered_anew(there: Crowd) -> None:
-    """After its restart with a log in memory: one line, and ^N begins again, also if it isn't the first."""
+    """After its restart with a log in memory: one line, and ^N begins again, also after an earlier ^N."""
     pauses = Pauses()
     bob, cat = await there.modern(), await there.modern()
     async with relaying(there.running.port) as relay, serving() as other, sitting(relay.url, sleep=pauses) as ann:
@@ -294,7 +294,7 @@ async def test_a_broker_that_forgets_can_be_entered_anew(there: Crowd) -> None:
 
 
 async def test_a_stranger_who_never_came_is_a_line() -> None:
-    """The place in the queue stays, and so does the screen of it."""
+    """The place in the queue stays, and so does its screen."""
     clock = FakeClock()
     limits = {"confirm_grace_ms": 25_000, "requeue_on_missed_match": 1}
     async with serving(clock=clock, **limits) as running, crowd(running) as there:
@@ -331,7 +331,7 @@ async def test_when_nobody_else_can_be_met_the_conversation_goes_on(there: Crowd
 
 
 async def test_no_broker_ends_with_a_reason() -> None:
-    """The screen closes, the status is 1, and the reason is there to be told below it."""
+    """The screen closes, the status is 1, and the reason remains for the line after it."""
     async with sitting(f"127.0.0.1:{free_port()}") as ann:
         await eventually(lambda: ann.app._exit)
     assert ann.app.return_value == 1
@@ -339,7 +339,7 @@ async def test_no_broker_ends_with_a_reason() -> None:
 
 
 async def test_the_clock_lays_nothing_out(there: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a long conversation that would take a good part of each second."""
+    """A layout for each second would take a good part of it after a long conversation."""
     clock = [10.0]
     bob = await there.modern()
     async with sitting(there.running.url, clock=clock) as ann:

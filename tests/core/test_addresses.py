@@ -1,4 +1,4 @@
-"""Addresses are compared in one form, and anything that is not one is found out."""
+"""Addresses are compared in one form, and an invalid one is found."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_host_has_one_form(text: str, host: str, port: int | None) -> None:
     ],
 )
 def test_what_is_no_host_is_found_out(text: str) -> None:
-    """Above all a name of another's that begins like ours."""
+    """A foreign name that begins like ours is found, and so is any other invalid host."""
     assert parse_authority(text) is None
 
 
@@ -58,7 +58,7 @@ def test_what_is_no_host_is_found_out(text: str) -> None:
     ],
 )
 def test_an_origin_has_one_form(text: str, origin: tuple[str, str, int | None]) -> None:
-    """Of http and https, the port that is left out is known."""
+    """A missing port of http or https is its default port."""
     assert parse_origin(text) == origin
 
 
@@ -97,7 +97,7 @@ def test_an_address_is_written_into_a_url(address: str, host: str) -> None:
     ],
 )
 def test_a_network_is_an_address_or_a_range(text: str, network: str) -> None:
-    """An IPv4 network that is written as IPv6 is the IPv4 network."""
+    """An IPv4 network written as IPv6 is the IPv4 network."""
     assert str(parse_network(text)) == network
 
 

@@ -1,4 +1,4 @@
-"""Who does not meet whom, whatever the matching, and when they do after all."""
+"""Pairs that must not meet under any matching, and the end of that rule."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class TestMetLately:
         )
 
     def test_without_such_a_policy_they_meet(self) -> None:
-        """As in any older log."""
+        """Partners meet again at once, as in any older log."""
         given(parted(ANN, BOB), waiting(ANN)).when(enter(BOB)).then(entered(BOB), opened(ANN, BOB))
 
     def test_of_those_one_may_meet_the_longest_waiting_comes_first(self) -> None:
-        """Whoever is passed over keeps their place."""
+        """A passed-over connection keeps its place."""
         given(AVOIDING, parted(ANN, BOB), waiting(ANN), waiting(CAT)).when(enter(BOB)).then(
             entered(BOB), opened(CAT, BOB)
         )
@@ -55,7 +55,7 @@ class TestMetLately:
         given(AVOIDING, parted(ANN, BOB), waiting(ANN)).when(move_on(BOB, room)).then(entered(BOB))
 
     def test_both_have_to_be_patient(self) -> None:
-        """And nobody else may have come."""
+        """They meet again only after the patience of both, and if no other connection has come."""
         history = [AVOIDING, parted(ANN, BOB), waiting(ANN), waiting(BOB)]
         given(*history).when(MatchDue(BOB), after_ms=19_999).then_nothing()
         given(*history).when(MatchDue(BOB), after_ms=20_000).then(opened(ANN, BOB))
@@ -102,10 +102,10 @@ class TestMetLately:
 
 
 class TestPeers:
-    """The facts name those whose peers one has met."""
+    """The facts name the connections of peers that one has met."""
 
     def test_they_are_passed_over(self) -> None:
-        """As those whom one has met oneself."""
+        """They are passed over like former partners."""
         given(waiting(ANN), waiting(CAT)).when(enter(BOB), avoid=(ANN,)).then(entered(BOB), opened(CAT, BOB))
         given(waiting(ANN)).when(enter(BOB), avoid=(ANN, CAT)).then(entered(BOB))
 
@@ -129,7 +129,7 @@ class TestBlocked:
         given(*history, waiting(BOB), waiting(CAT)).when(MatchDue(BOB), after_ms=10**9).then(opened(BOB, CAT))
 
     def test_it_is_the_stronger_reason(self) -> None:
-        """Of one who was met as well."""
+        """A block is given as the reason even for a former partner."""
         state = state_after(AVOIDING, parted(ANN, BOB), then_also(PartnerBlocked(ANN, BOB)))
         assert avoid_reason(state, ANN, BOB, Facts(NOON_MS)) == "blocked"
         assert avoid_reason(state, CAT, BOB, Facts(NOON_MS)) is None
@@ -139,21 +139,21 @@ class TestUnderInterests:
     """The matching knows nothing of it."""
 
     def test_the_next_best_is_named(self) -> None:
-        """Of those whom one may meet."""
+        """The matching's next choice is met."""
         waiters = [(entered(ANN, None, "go", "tea"),), (entered(CAT, None, "tea"),)]
         given(BY_INTERESTS, parted(ANN, BOB), waiters).when(enter(BOB, None, "go", "tea")).then(
             entered(BOB, None, "go", "tea"), opened(CAT, BOB)
         )
 
     def test_both_patiences_hold(self) -> None:
-        """That for an interest and that for a new face."""
+        """The patience for an interest and the patience for a new face must both end."""
         waiters = [(entered(ANN, None, "go"),), (entered(BOB, None, "go"),)]
         given(BY_INTERESTS, parted(ANN, BOB), waiters).when(MatchDue(BOB), after_ms=15_000).then_nothing()
         given(BY_INTERESTS, parted(ANN, BOB), waiters).when(MatchDue(BOB), after_ms=20_000).then(opened(ANN, BOB))
 
 
 def test_any_matching_is_asked_again_without_those_to_avoid() -> None:
-    """Also one that is nobody's idea of a good one; it sees the rest of the state as it is."""
+    """Even an odd matching gets a queue without those to avoid, and the rest of the state as it is."""
     seen: list[list[ConnectionId]] = []
 
     def last_come(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
@@ -178,7 +178,7 @@ def test_a_matching_that_names_one_who_does_not_wait_is_a_bug() -> None:
 
 
 class TestChecks:
-    """A log in which two met who should not have is found out."""
+    """A log with a forbidden meeting is found."""
 
     def commit(self, state: State, command: EnterQueue | MatchDue, *, after_ms: int = 0) -> Commit:
         """Return a commit in which Bob meets Ann."""
@@ -192,7 +192,7 @@ class TestChecks:
         assert found == [(9, "c_bob and c_ann met, and one had blocked the other")]
 
     def test_a_meeting_too_soon(self) -> None:
-        """Promise 3; patience is none for a newcomer, and that of both for others."""
+        """Promise 3: a newcomer never meets a recent partner; others do so after the patience of both."""
         state = state_after(AVOIDING, parted(ANN, BOB), waiting(ANN))
         found = find_violations(state, self.commit(state, enter(BOB), after_ms=30_000))
         assert found == [(3, "c_bob and c_ann met again too soon")]
@@ -202,7 +202,7 @@ class TestChecks:
         assert find_violations(state, self.commit(state, MatchDue(BOB), after_ms=20_000)) == []
 
     def test_one_who_was_passed_over(self) -> None:
-        """Promise 3: of those whom one may meet, the longest waiting comes first."""
+        """Promise 3: among the connections that one may meet, the longest waiting comes first."""
         state = state_after(AVOIDING, waiting(CAT), waiting(ANN))
         assert find_violations(state, self.commit(state, enter(BOB))) == [
             (3, "c_ann was not the one who waited longest")
@@ -214,7 +214,7 @@ class TestChecks:
         assert found == [(3, "c_ann was not the one who waited longest")]
 
     def test_a_newcomer_who_waits_in_vain(self) -> None:
-        """Promise 3: while one waits whom they may meet."""
+        """Promise 3: a newcomer does not wait while a possible partner waits."""
         state = state_after(AVOIDING, waiting(ANN))
         waits = commit_after(state.tip, enter(BOB), Facts(NOON_MS, FRESH), [entered(BOB)])
         assert find_violations(state, waits) == [(3, "c_bob waits while c_ann waits, and they may meet")]

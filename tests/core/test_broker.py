@@ -1,4 +1,4 @@
-"""The broker as one thing: the whole way from a command to who hears of it."""
+"""The whole broker: the way from a command to its listeners."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, move_on, say
 
 @with_broker()
 async def test_a_conversation(bench: BrokerBench) -> None:
-    """Two meet, talk and part; each hears what the other did, and only that."""
+    """Two people meet, talk and part; each hears only the other's acts."""
     ears = {who: Ear() for who in (ANN, BOB)}
     for who, ear in ears.items():
         bench.broker.hub.attach(who, ear)
@@ -41,7 +41,7 @@ async def test_a_conversation(bench: BrokerBench) -> None:
 
 @with_broker(Policy(events_per_page_max=2))
 async def test_a_page_without_a_cursor_is_the_newest(bench: BrokerBench) -> None:
-    """With one, what comes after it."""
+    """With a cursor, a page has the events after it."""
     room = await bench.pair(ANN, BOB)
     await bench.do(say(ANN, "one", None, room))
     await bench.do(say(ANN, "two", None, room))
@@ -52,7 +52,7 @@ async def test_a_page_without_a_cursor_is_the_newest(bench: BrokerBench) -> None
 
 @with_broker()
 async def test_a_minted_handle_is_known_once_it_has_entered(bench: BrokerBench) -> None:
-    """And stays so when its connection is idle; nobody has had it before."""
+    """It stays known when its connection is idle; it is new to the log."""
     handle = bench.broker.minting.mint("192.0.2.1")
     assert isinstance(handle, str)
     who = connection_id_of(handle)
@@ -71,7 +71,7 @@ async def test_too_many_handles_are_refused(bench: BrokerBench) -> None:
 
 
 def test_it_is_ready_between_start_and_drain() -> None:
-    """So a load balancer knows when to send anyone."""
+    """A load balancer reads readiness from it."""
 
     async def scenario() -> None:
         broker = BrokerBench().broker
@@ -149,7 +149,7 @@ def test_a_close_ends_what_runs_in_the_background() -> None:
 
 @with_broker()
 async def test_a_ghost_is_taken_out_of_the_queue(bench: BrokerBench) -> None:
-    """Nobody holds its handle, so the re-issued call must not meet it."""
+    """No client holds its handle, so the repeated call must not meet it."""
     await bench.do(enter(ANN))
     bench.broker.minting.abandon(ANN)
     await settle()
@@ -176,7 +176,7 @@ async def test_a_ghost_that_is_about_to_enter_is_taken_out(bench: BrokerBench) -
 
 @with_broker()
 async def test_a_ghost_is_taken_out_even_if_it_was_matched_meanwhile(bench: BrokerBench) -> None:
-    """Its partner is told; whoever met it just before the disconnect was decided is freed too."""
+    """Its partner is notified, even after a match just before the disconnect was decided."""
     await bench.do(enter(ANN))
     landed = asyncio.Event()
     bench.log.before_append = [until(landed)]
@@ -196,7 +196,7 @@ async def test_a_ghost_is_taken_out_even_if_it_was_matched_meanwhile(bench: Brok
 
 @with_broker(structs.replace(LENIENT, confirm_grace_ms=25_000, requeue_on_missed_match=1))
 async def test_the_partner_of_a_ghost_keeps_its_place(bench: BrokerBench) -> None:
-    """A match with someone whose handle reached no client was missed; nobody has to wait for the grace to end."""
+    """A match with a ghost, whose handle reached no client, was missed at once; no grace has to end."""
     await bench.do(enter(ANN))
     await bench.do(enter(BOB))
     bench.broker.minting.abandon(BOB)
@@ -213,7 +213,7 @@ async def test_the_partner_of_a_ghost_keeps_its_place(bench: BrokerBench) -> Non
 
 @with_broker()
 async def test_a_ghost_that_is_matched_between_look_and_decision_is_taken_out(bench: BrokerBench) -> None:
-    """Another worker let someone meet it: the first disconnect is older than that, so it is asked for again."""
+    """The match by another worker is newer than the first disconnect, so a second one is submitted."""
     await bench.do(enter(ANN))
     bench.log.before_append = [lambda: bench.log.appended_by_another(enter(BOB), state=bench.broker.state)]
     bench.broker.minting.abandon(ANN)
@@ -312,7 +312,7 @@ def test_several_brokers_may_share_one_log() -> None:
 
 @with_broker()
 async def test_a_cursor_was_given_if_it_is_not_above_ones_own_last_event(bench: BrokerBench) -> None:
-    """None is below zero, and those of others' events are not one's own; one that was just forgotten had others."""
+    """Cursors begin at 0, and events of others do not count; a forgotten connection may have had any event."""
     await bench.do(enter(ANN))
     own = bench.broker.state.position
     for who in (BOB, CAT):
@@ -327,7 +327,7 @@ async def test_a_cursor_was_given_if_it_is_not_above_ones_own_last_event(bench: 
 
 
 def test_a_connection_that_is_unknown_here_is_looked_for_at_the_tip() -> None:
-    """It may have entered at another broker of the log; one that entered nowhere stays unknown."""
+    """It may have entered at another broker of the log; without an entry it stays unknown."""
 
     async def scenario() -> None:
         clock = FakeClock()

@@ -1,4 +1,4 @@
-"""The machine's clock, and the one that tests move."""
+"""The machine's clock, and the fake one of the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_system_clock_reads_unix_time() -> None:
 
 
 def test_the_system_clock_never_goes_back() -> None:
-    """Whatever the wall clock does."""
+    """The wall clock has no influence on it."""
     clock = SystemClock()
     readings = [clock.now_ms() for _ in range(100)]
     assert readings == sorted(readings)
@@ -28,7 +28,7 @@ def test_the_system_clock_never_goes_back() -> None:
 
 @pytest.mark.parametrize("after_ms", [-5, 0, 3])
 def test_a_system_timer_is_never_early(after_ms: int) -> None:
-    """Also one whose time has come already."""
+    """This holds for a timer that is due already, too."""
 
     async def scenario() -> None:
         clock = SystemClock()
@@ -52,7 +52,7 @@ def test_a_system_timer_can_be_called_off() -> None:
 
 
 def test_a_sleep_that_breaks_off_leaves_no_timer() -> None:
-    """Nobody is woken later."""
+    """No callback runs later."""
 
     async def scenario() -> None:
         clock = FakeClock()
@@ -66,7 +66,7 @@ def test_a_sleep_that_breaks_off_leaves_no_timer() -> None:
 
 
 def test_timers_of_a_fake_clock_ring_in_order_at_their_own_moments() -> None:
-    """What follows from one happens before the next."""
+    """The effects of one come before the next."""
 
     async def scenario() -> None:
         clock, rung = FakeClock(), list[tuple[str, float]]()
@@ -93,7 +93,7 @@ def test_a_fake_wall_clock_jumps_alone() -> None:
 
 
 def test_commits_are_stamped_by_the_wall_clock() -> None:
-    """As long as it is not behind the last one."""
+    """A commit has the wall clock's time unless that is before the last commit."""
     clock = FakeClock(wall_ms=1_000)
     stamps = CommitClock(clock)
     assert stamps.at_ms(0) == 1_000
@@ -102,7 +102,7 @@ def test_commits_are_stamped_by_the_wall_clock() -> None:
 
 
 def test_time_goes_on_while_the_wall_clock_is_behind() -> None:
-    """At its normal speed; it neither goes back nor stands still, and a wall clock that is set right counts again."""
+    """Time goes on at normal speed, neither back nor still, until a corrected wall clock counts again."""
 
     async def scenario() -> None:
         clock = FakeClock(wall_ms=10_000)
@@ -150,7 +150,7 @@ def test_many_commits_within_a_millisecond_do_not_slow_time_down() -> None:
 
 
 def test_a_reading_during_a_jump_moves_no_commit() -> None:
-    """Only what was stored is never gone behind."""
+    """Only a stored time is a bound for later commits."""
     clock = FakeClock(wall_ms=10_000)
     stamps = CommitClock(clock)
     last_ms = stamps.stamp_ms(0)
@@ -177,7 +177,7 @@ def test_a_commit_of_another_whose_clock_is_ahead_is_not_gone_behind() -> None:
 
 
 def test_a_jump_of_the_wall_clock_is_logged_once_each_way() -> None:
-    """With its size; a small step or the time that passed is no jump."""
+    """The line has the size; a small step or the passage of time is no jump."""
 
     async def scenario() -> None:
         clock = FakeClock()
@@ -208,7 +208,7 @@ def test_a_jump_of_the_wall_clock_is_logged_once_each_way() -> None:
 
 
 def test_a_deletion_doubts_a_clock_that_jumped_ahead() -> None:
-    """For an hour: a clock that is set right within it has deleted nothing too early."""
+    """The doubt lasts an hour: after a correction within it, nothing has been deleted too early."""
 
     async def scenario() -> None:
         clock = FakeClock()
@@ -229,7 +229,7 @@ def test_a_deletion_doubts_a_clock_that_jumped_ahead() -> None:
 
 
 def test_a_deletion_follows_a_clock_that_was_set_back() -> None:
-    """At once: that makes it late, never early."""
+    """It follows at once: the deletion is late, never early."""
     clock = FakeClock()
     watched = WatchedClock(clock)
     clock.jump_wall(-DAY_MS)

@@ -181,7 +181,7 @@ def test_a_limit_is_a_positive_integer(value: object) -> None:
 
 @pytest.mark.parametrize("name", sorted(MAY_BE_OFF))
 def test_some_limits_may_be_off(name: str) -> None:
-    """A limit that may be off takes 0, and nothing less."""
+    """Such a limit takes 0, and nothing less."""
     assert getattr(Policy(**{name: 0}), name) == 0
     with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 0"):
         Policy(**{name: -1})
@@ -300,7 +300,7 @@ def test_nesting_at_the_limit_of_the_stack_is_damage(read: Callable[[bytes], obj
     ],
 )
 def test_what_is_no_commit_can_not_be_redacted(line: bytes, why: str) -> None:
-    """A line that is no commit is an error for redaction, since it may hold a text."""
+    """Redaction refuses such a line, since it may hold a text."""
     with pytest.raises(UnreadableCommitError, match=f"^not a commit: {why}$"):
         redact_line(line)
 

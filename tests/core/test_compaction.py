@@ -1,4 +1,4 @@
-"""Snapshots now and then, so that a start has little to fold; and what happens when the log moves on without us."""
+"""Regular snapshots, so that a start has little to fold; and a log that moves on without its broker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERY_10 = Policy(queue_commands_per_10s_max=1_000, snapshot_every_commits=10)
 
 
 class RememberingLog(FaultyLog):
-    """A log whose process can end: it gives its newest snapshot to the next one."""
+    """A log across processes: its newest snapshot passes to the next one."""
 
     def __init__(self, inner: MemoryLog | None = None) -> None:
         super().__init__(inner)
@@ -38,12 +38,12 @@ class RememberingLog(FaultyLog):
         return await super().read(after, limit)
 
     async def newest_snapshot(self) -> Snapshot | None:
-        """The last that was saved."""
+        """Return the last saved snapshot."""
         return self.saved[-1] if self.saved else None
 
 
 def test_a_snapshot_is_saved_every_so_many_commits() -> None:
-    """And each is the state that the log has there."""
+    """Each is the state of the log at its position."""
 
     async def scenario() -> None:
         log = RememberingLog()
@@ -104,7 +104,7 @@ def test_no_batch_waits_for_a_snapshot() -> None:
 
 
 def test_a_worker_whose_past_was_trimmed_goes_on_from_the_base() -> None:
-    """Nobody is told of what is gone, but everyone may look again, and graces start anew."""
+    """No client hears of the lost commits, but all waits look again, and graces start anew."""
 
     async def scenario() -> None:
         inner, clock = MemoryLog(), FakeClock()
@@ -126,7 +126,7 @@ def test_a_worker_whose_past_was_trimmed_goes_on_from_the_base() -> None:
 
 
 def test_a_gap_that_nothing_stands_in_for_is_never_folded_over() -> None:
-    """The log is not what it was."""
+    """The start fails, since a commit of the past is missing."""
 
     async def scenario() -> None:
         inner, state = await stored(enter(ANN), leave_queue(ANN), enter(BOB))
@@ -142,7 +142,7 @@ def test_a_gap_that_nothing_stands_in_for_is_never_folded_over() -> None:
 
 
 def test_an_end_does_not_wait_for_ever_for_an_append() -> None:
-    """Whoever waits for it is told `unavailable`: it may have landed."""
+    """Its caller gets `unavailable`: the append may have landed."""
 
     async def scenario() -> None:
         clock, log = FakeClock(), FaultyLog()
@@ -161,7 +161,7 @@ def test_an_end_does_not_wait_for_ever_for_an_append() -> None:
 
 
 def test_an_end_waits_for_an_append_that_lands() -> None:
-    """It is answered as what it is."""
+    """The command gets its true answer."""
 
     async def scenario() -> None:
         clock, log, landed = FakeClock(), FaultyLog(), asyncio.Event()

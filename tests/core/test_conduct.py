@@ -1,4 +1,4 @@
-"""Missed matches, blocks, reports and forgotten names: what each command leads to, and when it is refused."""
+"""Missed matches, blocks, reports and forgotten names: the effect of each command, and its refusals."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TestMissedMatch:
     """A match is confirmed, or it is none."""
 
     def test_a_room_keeps_the_places_of_its_members(self) -> None:
-        """That of the one who waited, and that of the newcomer."""
+        """It keeps the earlier place and the newcomer's."""
         given(under(**CONFIRMED), waiting(ANN)).when(enter(BOB), after_ms=7).then(
             entered(BOB),
             RoomOpened(FRESH, ANN, BOB, "Ann", "Bob", None, None, QueueEntry(2, NOON_MS), QueueEntry(3, NOON_MS + 7)),
@@ -80,7 +80,7 @@ class TestMissedMatch:
         given(waiting(ANN)).when(enter(BOB)).then(entered(BOB), opened(ANN, BOB))
 
     def test_the_partner_waits_again_in_its_old_place(self) -> None:
-        """Whether it had waited or had just come."""
+        """This holds for the earlier one and for the newcomer."""
         cancel = CancelMatch(ROOM, (BOB,), is_other_present=True)
         given(*to_be_confirmed()).when(cancel).then(
             missed(BOB, ANN, requeued=True), QueueEntered(ANN, "Ann", (), earlier=ANNS_PLACE)
@@ -90,7 +90,7 @@ class TestMissedMatch:
         )
 
     def test_the_old_place_is_before_later_ones(self) -> None:
-        """Someone who came meanwhile waits behind, though nothing was said to them."""
+        """A later entry stays after it, without a notification."""
         state = state_after(*to_be_confirmed(), waiting(CAT))
         requeued = QueueEntered(ANN, "Ann", (), earlier=ANNS_PLACE)
         state, commit = followed(state, missed(BOB, ANN, requeued=True), requeued)
@@ -101,7 +101,7 @@ class TestMissedMatch:
         assert isinstance(state.connections.by_id[BOB].place, Idle)
 
     def test_the_return_costs_no_allowance(self) -> None:
-        """Its rate limit is that of its own entries."""
+        """The rate limit counts only its own entries."""
         before = state_after(*to_be_confirmed())
         requeued = QueueEntered(ANN, "Ann", (), earlier=ANNS_PLACE)
         after, _ = followed(before, missed(BOB, ANN, requeued=True), requeued)
@@ -151,7 +151,7 @@ class TestMissedMatch:
         given(*history).when(CancelMatch(ROOM, (ANN, BOB), is_other_present=False)).then(missed(ANN, BOB))
 
     def test_a_closed_room_is_over(self) -> None:
-        """Nothing can be cancelled there, nor in a room that is not known, nor by another than a member."""
+        """A cancellation does nothing there, in an unknown room, or for a stranger."""
         cancel = CancelMatch(ROOM, (BOB,), is_other_present=True)
         given(*to_be_confirmed(), then_also(closed(ANN, BOB, "left"))).when(cancel).then_nothing()
         given().when(cancel).then_nothing()
@@ -163,20 +163,20 @@ BLOCK = BlockPartner(ANN, ROOM)
 
 
 class TestBlock:
-    """Never to meet someone again."""
+    """A block: never to meet a person again."""
 
     def test_it_ends_the_conversation(self) -> None:
-        """The other hears what they would hear of any leaving."""
+        """The partner is notified as of any leaving."""
         given(BLOCKS, chatting(ANN, BOB)).when(BLOCK).then(PartnerBlocked(ANN, BOB), closed(ANN, BOB, "left"))
 
     def test_it_is_possible_after_the_end(self) -> None:
-        """As long as the room is known."""
+        """A block is possible while the room is known."""
         given(BLOCKS, chatting(ANN, BOB), then_also(closed(BOB, ANN, "left"))).when(BLOCK).then(
             PartnerBlocked(ANN, BOB)
         )
 
     def test_a_repeat_is_done_already(self) -> None:
-        """Nothing is stored twice; a room that is open again by then is left."""
+        """Nothing is stored twice; an open room is left."""
         blocked = [BLOCKS, chatting(ANN, BOB), then_also(PartnerBlocked(ANN, BOB), closed(ANN, BOB, "left"))]
         given(*blocked).when(BLOCK).then_nothing()
         given(BLOCKS, chatting(ANN, BOB), then_also(PartnerBlocked(ANN, BOB))).when(BLOCK).then(
@@ -226,10 +226,10 @@ def reported(first: Position, last: Position, note: str | None = "sells things")
 
 
 class TestReport:
-    """To tell the operator of someone."""
+    """A report to the operator."""
 
     def test_it_blocks_and_leaves(self) -> None:
-        """The evidence is what the log holds from the opening to this commit."""
+        """The evidence is the log from the opening to this commit."""
         given(reports(), chatting(ANN, BOB), then_also(said(BOB, ANN, "buy!"))).when(REPORT).then(
             reported(3, 5), PartnerBlocked(ANN, BOB), closed(ANN, BOB, "left")
         )
@@ -295,16 +295,16 @@ class TestReport:
 
 
 class TestForgetNames:
-    """Names do not outlive those who are gone."""
+    """Names do not outlive their people."""
 
     def test_the_idle_are_forgotten(self) -> None:
-        """Each of them who has been idle since then, and has a name or an interest."""
+        """An idle connection since that position loses its name and its interests."""
         gone = [(entered(ANN, "Ann", "tea"),), (left(ANN),), (entered(BOB, ANONYMOUS, "tea"),), (left(BOB),)]
         given(gone).when(ForgetNames((ANN, BOB), through=4)).then(NamesForgotten((ANN, BOB)))
         given(gone).when(ForgetNames((ANN, BOB), through=3)).then(NamesForgotten((ANN,)))
 
     def test_others_are_not(self) -> None:
-        """Who waits or chats, who is unknown, and who has no name any more."""
+        """Waiting, chatting, unknown and nameless connections are left out."""
         given(waiting(ANN), chatting(CAT, DAN)).when(ForgetNames((ANN, CAT, BOB), through=9)).then_nothing()
         nameless = [(entered(ANN, ANONYMOUS),), (left(ANN),)]
         given(nameless).when(ForgetNames((ANN,), through=9)).then_nothing()
@@ -317,7 +317,7 @@ class TestForgetNames:
         assert (known.display_name, known.interests, known.salt) == (ANONYMOUS, (), None)
 
     def test_a_name_goes_with_its_salt_from_commit_to_commit(self) -> None:
-        """So each commit that holds it hashes it alike."""
+        """Each commit that holds the name hashes it alike."""
         state = state_after([(QueueEntered(ANN, "Ann", (), "pepper"),)])
         commit = decide(state, enter(BOB), Facts(NOON_MS, FRESH, "salt"))
         assert commit == [
@@ -339,7 +339,7 @@ def test_the_rules_are_off_in_an_old_log() -> None:
 
 
 class TestChecks:
-    """A log in which such a command did what it must not is found out."""
+    """A log with a wrong effect of such a command is found."""
 
     def found(self, state: State, *events: Event) -> list[tuple[int, str]]:
         """Return the violations of a commit of `events` after `state`."""
@@ -361,7 +361,7 @@ class TestChecks:
         assert self.found(state, NamesForgotten((DAN,))) == [(1, "the name of c_dan was forgotten, who was not idle")]
 
     def test_a_return_to_the_queue(self) -> None:
-        """It is no newcomer's waiting in vain, and it needs a room that has closed."""
+        """A return is no newcomer's vain waiting, and it needs a closed room."""
         state = state_after(*to_be_confirmed(), waiting(CAT))
         requeued = QueueEntered(ANN, "Ann", (), earlier=ANNS_PLACE)
         assert self.found(state, missed(BOB, ANN, requeued=True), requeued) == []

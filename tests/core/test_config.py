@@ -1,4 +1,4 @@
-"""What an operator may set."""
+"""The operator's settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parsed(*arguments: str, **environment: str) -> Settings:
 
 
 def refusal(*arguments: str, **environment: str) -> str:
-    """Why these are refused."""
+    """Return the reason for a refusal of `arguments`."""
     with pytest.raises(UsageError) as raised:
         parsed(*arguments, **environment)
     text = str(raised.value)
@@ -129,7 +129,7 @@ def test_a_proxy_is_an_address_or_a_network(text: str) -> None:
     "text", ["proxy.example", "*", "unix", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1:80", "[::1]", ""]
 )
 def test_a_proxy_is_no_name(text: str) -> None:
-    """Nobody would be believed, so the broker does not start."""
+    """The broker does not start, since it could trust no address."""
     expected = "--trust-proxy (CHAT_BROKER_TRUST_PROXY) takes an address or a network, as in 127.0.0.1 or 10.0.0.0/8"
     assert refusal(f"--trust-proxy={text}") == expected
     if text:
@@ -172,7 +172,7 @@ NO_WEB_ADDRESSES = [
 
 @pytest.mark.parametrize("text", WEB_ADDRESSES)
 def test_rules_are_on_a_page(text: str) -> None:
-    """Of http or https, with any port, path, query and fragment."""
+    """A URL of http or https is accepted with any port, path, query and fragment."""
     assert parsed("--rules-url", text).rules_url == text
     assert parsed("--operator-contact", text).operator_contact == text
 
@@ -278,7 +278,7 @@ def test_a_limit_is_a_positive_whole_number(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["-1", "65536", "", "http", "8000.0", "9" * 5_000])
 def test_a_port_is_a_port(text: str) -> None:
-    """From 0, which takes a free one."""
+    """The lowest is 0, for any free port."""
     assert "--port (CHAT_BROKER_PORT) must be a whole number from 0 to 65535" in refusal(f"--port={text}")
     assert parsed("--port", "65535").port == 65_535
 
@@ -315,7 +315,7 @@ def test_operators_may_have_a_port_of_their_own() -> None:
 
 
 def test_only_logs_that_there_are_can_be_named() -> None:
-    """And the refusal says which."""
+    """The refusal lists them."""
     for url in ("mysql://localhost", "redis:localhost", "sqlite:", "chat.db", ""):
         assert "--log (CHAT_BROKER_LOG) is memory:, sqlite:PATH, redis://HOST or" in refusal("--log", url)
     assert refusal("--log", "chat.db").endswith("; write sqlite:chat.db")
@@ -324,7 +324,7 @@ def test_only_logs_that_there_are_can_be_named() -> None:
 
 
 def test_only_a_log_in_memory_is_bounded() -> None:
-    """The broker's or the engine's; a file or a database keeps every commit until somebody trims it."""
+    """The bound applies to the broker's and the engine's; a file or a database is trimmed only by its operator."""
     assert commits_kept(parsed()) == commits_kept(parsed("--log", "redis://localhost")) == Policy().log_commits_max
     for url in ("sqlite:chat.db", "postgresql://localhost/chat"):
         assert commits_kept(parsed("--log", url)) is None
@@ -382,7 +382,7 @@ def test_some_settings_are_one_of_a_few_words(flag: str, words: str) -> None:
 
 @pytest.mark.parametrize("flags", [["--nonsense"], ["--por", "1"], ["--port"], ["more"], ["--x\ny"]])
 def test_an_unknown_flag_is_refused_in_one_line(flags: list[str]) -> None:
-    """Which says where to look; nothing is guessed from an abbreviation."""
+    """The line points to the help, and abbreviations are refused."""
     assert "chat-broker serve --help" in refusal(*flags)
 
 
@@ -395,7 +395,7 @@ def test_a_command_is_needed(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(("variable", "fast_lane"), [("1", False), ("0", True), ("", True)])
 def test_the_fast_lane_can_be_switched_off(variable: str, fast_lane: bool) -> None:
-    """By the flag or by its variable; a variable that is 0 leaves it on."""
+    """The flag and its variable do the same; the value 0 leaves the lane on."""
     assert parsed().fast_lane
     assert not parsed("--no-fast-lane").fast_lane
     assert parsed(NO_FAST_LANE=variable).fast_lane is fast_lane
@@ -408,7 +408,7 @@ def test_a_switch_is_on_or_off() -> None:
 
 
 def test_unknown_variables_are_found() -> None:
-    """A slip of the pen among ours; what belongs to others is no matter."""
+    """A misspelt variable of ours is found; foreign ones are ignored."""
     environment = {
         "CHAT_BROKER_PROT": "1",
         "CHAT_BROKER_PORT": "1",
@@ -419,7 +419,7 @@ def test_unknown_variables_are_found() -> None:
 
 
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what it is and its default, and exits 0."""
+    """Each has its meaning and its default; the exit code is 0."""
     monkeypatch.setenv("COLUMNS", "1000")  # no line is wrapped
     with pytest.raises(SystemExit) as raised:
         parsed("--help")

@@ -1,4 +1,4 @@
-"""Matches that one of the two, or both, never noticed."""
+"""Matches that one or both members never noticed."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CONFIRMED = replace(LENIENT, confirm_grace_ms=GRACE, requeue_on_missed_match=1)
 
 
 def call(bench: BrokerBench, *who: ConnectionId) -> None:
-    """Each of them makes a call that is over at once."""
+    """Begin and end a call of each connection."""
     for one in who:
         with bench.broker.presence.call(one):
             pass
 
 
 def requeued(who: ConnectionId, position: int, at_ms: int) -> QueueEntered:
-    """`who` waits again, in the place that it had."""
+    """Return the event of `who` waiting again in its old place."""
     return replace(entered(who), earlier=QueueEntry(position, at_ms))
 
 
@@ -62,7 +62,7 @@ async def test_a_match_that_both_miss_ends_for_both(bench: BrokerBench) -> None:
 
 @with_broker(CONFIRMED)
 async def test_one_who_had_just_come_waits_again_where_it_came(bench: BrokerBench) -> None:
-    """The one who had waited has missed the match."""
+    """The earlier one has missed the match."""
     room = await bench.pair(ANN, BOB)
     call(bench, BOB)
     await bench.clock.advance(GRACE)
@@ -89,7 +89,7 @@ async def test_one_who_had_waited_waits_again_from_then_on(bench: BrokerBench) -
 
 @with_broker(CONFIRMED)
 async def test_the_other_meets_one_who_came_later(bench: BrokerBench) -> None:
-    """By a commit of its own, right after the one that puts it back."""
+    """They meet in a commit right after the return."""
     await bench.pair(ANN, BOB)
     call(bench, BOB)
     await bench.clock.advance(10_000)
@@ -126,7 +126,7 @@ async def test_a_call_from_before_the_opening_does_not(bench: BrokerBench) -> No
 
 @with_broker(CONFIRMED)
 async def test_a_frame_that_is_written_confirms_a_match(bench: BrokerBench) -> None:
-    """Of the opening or later ones, at once or from the backlog."""
+    """A frame of the opening or of a later event confirms it, sent at once or from the backlog."""
     at_once, later = bench.stream(ANN), bench.stream(BOB)
     running = asyncio.ensure_future(at_once.run())
     await settle()
@@ -141,7 +141,7 @@ async def test_a_frame_that_is_written_confirms_a_match(bench: BrokerBench) -> N
 
 @with_broker(CONFIRMED)
 async def test_a_frame_that_is_not_written_does_not(bench: BrokerBench) -> None:
-    """One in the backlog, and one on a connection that is closed."""
+    """A frame in the backlog confirms nothing, and neither does one on a closed connection."""
     bench.stream(ANN)
     lost = bench.stream(BOB)
     bench.client_of(lost).is_lost = True
@@ -166,7 +166,7 @@ async def test_a_notification_from_before_the_room_does_not(bench: BrokerBench) 
 
 @with_broker(CONFIRMED)
 async def test_a_stream_that_is_opened_confirms_a_match(bench: BrokerBench) -> None:
-    """One that was open before does not, without a frame."""
+    """A stream opened before the match confirms it only with a frame."""
     bench.stream(BOB)
     room = await bench.pair(ANN, BOB)
     bench.stream(ANN)
@@ -199,7 +199,7 @@ async def test_without_a_grace_every_match_counts(bench: BrokerBench) -> None:
 
 @with_broker(CONFIRMED)
 async def test_a_newcomer_at_the_last_moment_loses_nothing(bench: BrokerBench) -> None:
-    """The grace is over, and its timer has not fired yet: those who live are matched all the same."""
+    """The grace is over and its timer has not fired yet: the living are matched all the same."""
     await bench.pair(ANN, BOB)
     call(bench, BOB)
     await bench.clock.advance(GRACE - 1)
@@ -224,7 +224,7 @@ async def test_a_command_that_could_not_be_stored_comes_again(bench: BrokerBench
 
 
 def met() -> list[Step]:
-    """Ann and Bob have met at noon, in a room that has to be confirmed."""
+    """Ann and Bob, matched at noon in an unconfirmed room."""
     place = QueueEntry(1, NOON_MS)
     found = replace(opened(ANN, BOB, ROOM), first_entry=place, second_entry=replace(place, position=2))
     return [(entered(ANN),), (entered(BOB), found)]
@@ -235,7 +235,7 @@ STRICT = {**ALIKE, "idle_grace_room_ms": 10_000, "stream_grace_ms": 10_000}
 
 
 class Alone:
-    """A presence in front of a state that does not change, and its cancelled matches."""
+    """A presence with a constant state, and its cancelled matches."""
 
     def __init__(self, state: State, wall_ms: int = NOON_MS) -> None:
         self.state = state
@@ -254,7 +254,7 @@ class Alone:
 
 
 def test_a_match_is_cancelled_again_and_again_until_it_is_confirmed() -> None:
-    """A second after the first time, and each second after that."""
+    """The repeats are a second apart."""
 
     async def scenario() -> None:
         alone = Alone(state_after(under(**ALIKE), met()))
@@ -291,7 +291,7 @@ def test_the_other_may_have_gone_by_then() -> None:
 
 
 def test_a_restart_begins_a_grace_anew() -> None:
-    """As long as that of the queue, for a room that opened less than that ago; in an older one, all are confirmed."""
+    """A room younger than the queue's grace gets that grace again; an older one counts as confirmed."""
 
     async def scenario(ago_ms: int, cancelled: list[CancelMatch]) -> None:
         alone = Alone(state_after(under(confirm_grace_ms=GRACE), met()), NOON_MS + ago_ms)
@@ -305,7 +305,7 @@ def test_a_restart_begins_a_grace_anew() -> None:
 
 
 def test_the_grace_after_a_restart_may_be_that_of_the_matches() -> None:
-    """If it is longer than that of the queue."""
+    """The longer of the two graces applies."""
 
     async def scenario() -> None:
         history = under(confirm_grace_ms=AFTER_RESTART + 7), met()
@@ -349,7 +349,7 @@ def test_no_other_room_is_judged_after_a_restart() -> None:
 
 
 def test_a_broker_that_starts_again_cancels_what_was_missed_before() -> None:
-    """Later than the one whose timer it was, since it does not know who was confirmed."""
+    """It cancels later than the broker before it, since it does not know any confirmation."""
 
     async def scenario() -> None:
         before = BrokerBench()
@@ -371,7 +371,7 @@ def test_a_broker_that_starts_again_cancels_what_was_missed_before() -> None:
 
 
 def test_a_sign_of_life_at_any_broker_confirms() -> None:
-    """Of two members, the one that called the other broker is confirmed; the match ends because of the silent one."""
+    """The call confirms its member at the other broker; the match ends because of the silent one."""
 
     async def scenario() -> None:
         async with two_brokers(CONFIRMED) as (clock, here, there):
@@ -388,7 +388,7 @@ def test_a_sign_of_life_at_any_broker_confirms() -> None:
 
 
 def test_a_sign_of_life_may_be_told_before_the_room_is_known() -> None:
-    """A broker that hears late of a room has heard already that a member called."""
+    """The confirmation counts although the broker learns of the room later."""
 
     async def scenario() -> None:
         async with two_brokers(CONFIRMED) as (clock, here, there):
@@ -424,7 +424,7 @@ def test_no_match_is_cancelled_while_the_brokers_do_not_hear_each_other() -> Non
 
 
 def test_a_member_that_calls_another_broker_has_not_missed_its_match() -> None:
-    """A broker that never heard the two does not judge them, though nothing is written for a whole grace."""
+    """A broker that heard neither member does not judge them, though the log is silent for a whole grace."""
 
     async def scenario() -> None:
         async with two_brokers(CONFIRMED) as (clock, here, there):
@@ -456,7 +456,7 @@ def test_one_that_spoke_at_another_broker_is_confirmed() -> None:
 
 @with_broker(CONFIRMED)
 async def test_after_commits_that_were_not_announced_all_are_confirmed(bench: BrokerBench) -> None:
-    """A broker that fell behind a trimmed log knows too little to judge."""
+    """After a trim the broker knows too little to judge."""
     room = await bench.pair(ANN, BOB)
     bench.broker.log_truncated()
     await bench.clock.advance(GRACE)

@@ -92,7 +92,7 @@ def three_of_whom_two_rest() -> Connections:
 
 @pytest.mark.parametrize(("kept_max", "gone"), [(4, []), (3, []), (2, [ANN]), (1, [ANN, BOB]), (0, [ANN, BOB])])
 def test_the_longest_idle_are_forgotten_first(kept_max: int, gone: list[ConnectionId]) -> None:
-    """As few as necessary are forgotten, and only idle ones."""
+    """Only idle connections are forgotten, and no more than necessary."""
     working = working_on(three_of_whom_two_rest())
     assert working.forget_longest_idle(kept_max) == gone
     left = finished(working)

@@ -1,4 +1,4 @@
-"""The rules of chat, one by one: what each command leads to, and when it is refused."""
+"""The rules of chat: the effect of each command, and its refusals."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class TestEnterQueue:
     """Waiting for a stranger."""
 
     def test_the_first_to_come_waits(self) -> None:
-        """Nobody is there, so the newcomer waits."""
+        """The queue is empty, so the newcomer waits."""
         given().when(enter(ANN, "Ann", "chess", "tea")).then(entered(ANN, "Ann", "chess", "tea"))
 
     def test_the_longest_waiting_is_paired_first(self) -> None:
-        """The one who waited longest becomes `first`, the newcomer `second`, under the names both gave."""
+        """The longest waiting becomes `first`, the newcomer `second`, under their given names."""
         given(waiting(ANN)).when(enter(BOB)).then(entered(BOB), opened(ANN, BOB))
 
     def test_of_two_who_wait_the_longer_waiting_is_met(self) -> None:
@@ -70,7 +70,7 @@ class TestEnterQueue:
         given(waiting(ANN)).when(enter(ANN, "Anna", "tea")).then_nothing()
 
     def test_a_repeat_is_recognised_before_the_rate_limit(self) -> None:
-        """Who waits may say so as often as they like."""
+        """A waiting connection may repeat its entry without limit."""
         given(under(queue_commands_per_10s_max=1), waiting(ANN)).when(enter(ANN)).then_nothing()
 
     def test_who_chats_cannot_wait(self) -> None:
@@ -99,7 +99,7 @@ class TestEnterQueue:
         given(*attended).when(replace(enter(ANN), idle_grace_ms=9)).then(replace(entered(ANN), idle_grace_ms=9))
 
     def test_two_who_parted_may_meet_again(self) -> None:
-        """Nothing is remembered against anyone."""
+        """This policy remembers no meeting."""
         given(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")), waiting(ANN)).when(enter(BOB)).then(
             entered(BOB), opened(ANN, BOB)
         )
@@ -128,13 +128,13 @@ class TestEnterQueue:
         given(few, waiting(ANN), waiting(BOB)).when(enter(CAT)).then_rejected("queue_full")
 
     def test_no_more_rooms_than_there_may_be(self) -> None:
-        """Where no further conversation may begin, a newcomer is refused rather than left waiting beside another."""
+        """A newcomer is refused, so that no two possible partners wait."""
         past = given(under(rooms_open_max=1), chatting(ANN, BOB), waiting(CAT))
         past.when(enter(DAN)).then_rejected("queue_full")
         past.when(leave(BOB)).then(closed(BOB, ANN, "left"))
 
     def test_the_rate_limit_comes_before_a_full_queue(self) -> None:
-        """Who may not ask yet is not told how full it is."""
+        """A caller above its rate learns nothing about the queue."""
         given(
             under(matching="interests", queue_connections_max=1, queue_commands_per_10s_max=1),
             waiting(ANN),
@@ -152,11 +152,11 @@ class TestNextPartner:
     """Another stranger, please."""
 
     def test_it_closes_the_room_and_waits(self) -> None:
-        """One commit: the partner is told, and the one who asked waits again."""
+        """In one commit, the partner is notified and the caller waits again."""
         given(chatting(ANN, BOB)).when(move_on(BOB)).then(closed(BOB, ANN, "next"), entered(BOB))
 
     def test_it_closes_the_room_and_meets_who_waits(self) -> None:
-        """Someone waits, so the next conversation begins at once."""
+        """Another connection waits, so the next conversation begins at once."""
         given(chatting(ANN, BOB), waiting(CAT)).when(move_on(ANN)).then(
             closed(ANN, BOB, "next"), entered(ANN), opened(CAT, ANN)
         )
@@ -178,7 +178,7 @@ class TestNextPartner:
         given(chatting(ANN, BOB), then_also(closed(BOB, ANN, "left"))).when(move_on(ANN)).then(entered(ANN))
 
     def test_it_meets_someone_when_the_room_is_closed(self) -> None:
-        """As an entry would."""
+        """It is matched as by an entry."""
         given(chatting(ANN, BOB), then_also(closed(BOB, ANN, "left")), waiting(CAT)).when(move_on(ANN)).then(
             entered(ANN), opened(CAT, ANN)
         )
@@ -195,13 +195,13 @@ class TestNextPartner:
 
     @pytest.mark.parametrize("room", [OTHER_ROOM, RoomId("r_elsewhere")])
     def test_a_room_of_others_is_not_found(self, room: RoomId) -> None:
-        """Whether it exists is not told."""
+        """The answer is the same for an unknown room."""
         given(chatting(ANN, BOB), chatting(CAT, DAN, OTHER_ROOM)).when(move_on(ANN, room)).then_rejected(
             "room_not_found"
         )
 
     def test_a_refusal_leaves_the_room_open(self) -> None:
-        """Who moves on too fast stays where they are; nothing is closed for them."""
+        """A caller above its rate keeps its conversation."""
         given(under(queue_commands_per_10s_max=1), chatting(ANN, BOB)).when(move_on(BOB)).then_rejected(
             "rate_limited", 10_000
         )
@@ -231,7 +231,7 @@ class TestLeaving:
         given(waiting(ANN), then_also(left(ANN))).when(leave_queue(ANN)).then_nothing()
 
     def test_who_was_just_matched_can_not_leave_the_queue(self) -> None:
-        """A success would leave the partner with somebody who believes to be gone."""
+        """A success would leave the partner with a member that believes to be gone."""
         for member in (ANN, BOB):
             given(chatting(ANN, BOB)).when(leave_queue(member)).then_rejected("already_chatting")
 
@@ -241,14 +241,14 @@ class TestLeaving:
         given(chatting(ANN, BOB)).when(leave(BOB)).then(closed(BOB, ANN, "left"))
 
     def test_ones_own_closed_room_is_left_already(self) -> None:
-        """Whoever closed it: success, and no commit."""
+        """The answer is success without a commit, whoever closed the room."""
         past = given(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")))
         past.when(leave(ANN)).then_nothing()
         past.when(leave(BOB)).then_nothing()
 
     @pytest.mark.parametrize("room", [OTHER_ROOM, RoomId("r_elsewhere")])
     def test_a_room_of_others_is_not_found(self, room: RoomId) -> None:
-        """Whether it exists is not told."""
+        """The answer is the same for an unknown room."""
         given(chatting(ANN, BOB), chatting(CAT, DAN, OTHER_ROOM)).when(leave(ANN, room)).then_rejected("room_not_found")
 
 
@@ -262,7 +262,7 @@ class TestSendMessage:
 
     @pytest.mark.parametrize("room", [OTHER_ROOM, RoomId("r_elsewhere")])
     def test_a_room_of_others_is_not_found(self, room: RoomId) -> None:
-        """Whether it exists is not told, even to someone who knows an id that was used in it."""
+        """The answer is the same for an unknown room, even with the id of a message in it."""
         given(
             chatting(ANN, BOB), chatting(CAT, DAN, OTHER_ROOM), then_also(said(CAT, DAN, "x", "m1", OTHER_ROOM))
         ).when(say(ANN, "x", "m1", room)).then_rejected("room_not_found")
@@ -291,7 +291,7 @@ class TestSendMessage:
         ).when(say(ANN, "hi", "m1", OTHER_ROOM)).then(said(ANN, CAT, "hi", "m1", OTHER_ROOM))
 
     def test_a_repeat_is_recognised_after_the_end(self) -> None:
-        """Before `chat_ended`: what was stored stays a success."""
+        """It comes before `chat_ended`: a stored message stays a success."""
         given(chatting(ANN, BOB), then_also(said(ANN, BOB, "hi", "m1")), then_also(closed(BOB, ANN, "left"))).when(
             say(ANN, "hi", "m1")
         ).then_nothing()
@@ -303,7 +303,7 @@ class TestSendMessage:
         ).then_nothing()
 
     def test_a_closed_room_has_ended(self) -> None:
-        """For both, whoever closed it."""
+        """It has ended for both members."""
         past = given(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")))
         past.when(say(ANN)).then_rejected("chat_ended")
         past.when(say(BOB)).then_rejected("chat_ended")
@@ -346,10 +346,10 @@ class TestSendMessage:
 
 
 class TestDisconnect:
-    """Someone was absent too long."""
+    """The removal of a connection after too long an absence."""
 
     def test_who_waits_is_taken_out_of_the_queue(self) -> None:
-        """With the reason that presence found."""
+        """The event has the reason found by presence."""
         given(waiting(ANN)).when(Disconnect(ANN, "disconnected", 1)).then(QueueLeft(ANN, "disconnected"))
         given(waiting(ANN)).when(Disconnect(ANN, "timeout", 1)).then(QueueLeft(ANN, "timeout"))
 
@@ -365,7 +365,7 @@ class TestDisconnect:
         given(chatting(ANN, BOB), then_also(said(ANN, BOB))).when(vanish(ANN, since=2)).then_nothing()
 
     def test_being_spoken_to_is_no_sign_of_life(self) -> None:
-        """What the partner does counts for the partner."""
+        """A message counts for its sender alone."""
         given(chatting(ANN, BOB), then_also(said(ANN, BOB))).when(vanish(BOB, since=2)).then(
             closed(BOB, ANN, "timeout")
         )
@@ -399,7 +399,7 @@ class TestAdoptPolicy:
 @settings(deadline=None, max_examples=scaled(150))
 @given_any(commands(rooms=st.just(ROOM)))
 def test_deciding_changes_nothing_and_repeats(command: Command) -> None:
-    """The same state, command and facts give the same answer, and the state is what it was."""
+    """The same state, command and facts give the same answer, and the state is unchanged."""
     state = state_after(chatting(ANN, BOB), waiting(CAT))
     before, facts = digest(state), Facts(NOON_MS, FRESH, "salt")
     assert decide(state, command, facts) == decide(state, command, facts)

@@ -1,4 +1,4 @@
-"""Why someone is idle, by the commit that made them so."""
+"""The reason for being idle, from the commit that caused it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gone(who: ConnectionId, reason: AbsenceReason) -> Command:
     ],
 )
 def test_a_closed_room_has_a_reason_for_each(command: Command, own: IdleReason, partners: IdleReason) -> None:
-    """For who closed it, and for the other one; for others there is none."""
+    """The closer and its partner have different reasons; other connections have none."""
     closed = log_of(enter(BOB), enter(ANN), command)[-1]
     assert ending_of(closed, ANN) == Ending(own, ROOM)
     assert ending_of(closed, BOB) == Ending(partners, ROOM)
@@ -56,7 +56,7 @@ def test_a_wait_without_a_match_has_a_reason(command: Command, reason: IdleReaso
 
 
 def test_a_missed_match_is_a_reason_for_each_who_missed_it() -> None:
-    """The partner, who did nothing wrong, was left."""
+    """The partner, which did nothing wrong, was left."""
     policy = AdoptPolicy(Policy(confirm_grace_ms=25_000))
     one = log_of(policy, enter(BOB), enter(ANN), CancelMatch(RoomId("r_3"), (ANN,), is_other_present=True))[-1]
     assert ending_of(one, ANN) == Ending("missed_match", RoomId("r_3"))
@@ -118,7 +118,7 @@ async def test_the_last_room_is_known_also_after_it_closed(bench: BrokerBench) -
 
 @with_broker()
 async def test_a_last_room_may_be_forgotten(bench: BrokerBench) -> None:
-    """Then it is the position before the last that was heard, whether the log has that or not."""
+    """The cursor is then just before the last event heard, whether the log has that or not."""
     await bench.do(AdoptPolicy(replace(bench.broker.state.policy, closed_rooms_kept=1)))
     room = await bench.pair(ANN, BOB)
     closed = (await bench.do(leave(BOB, room))).state.position

@@ -16,12 +16,12 @@ BOUNDS_S = (0.001, 0.01, 0.1)
 
 
 def samples(registry: CollectorRegistry) -> list[str]:
-    """What a scrape is given, but for when it was made."""
+    """Return the samples of a scrape, without creation times."""
     return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
 
 
 def test_a_count_counts() -> None:
-    """From nothing, one at a time."""
+    """A count begins at 0 and grows by one."""
     registry, count = CollectorRegistry(), FastCounter("messages", "Said")
     registry.register(count)
     count.inc()
@@ -42,7 +42,7 @@ def test_times_are_those_of_the_client_library() -> None:
 
 
 def test_what_other_brokers_stored_is_not_ones_own() -> None:
-    """Commits are all that was folded; the age of others' is theirs to ours, and never negative."""
+    """Commits include the others'; the age of a foreign one is from its clock to ours, and never negative."""
     metrics = Metrics(lambda: INITIAL_STATE, lambda: 0)
     for commit in log_of(enter(ANN), enter(BOB), enter(CAT)):
         metrics.committed(commit)
@@ -60,7 +60,7 @@ def test_what_other_brokers_stored_is_not_ones_own() -> None:
 
 
 def test_the_program_says_its_version() -> None:
-    """So that an operator sees which workers are older."""
+    """The metric shows the operator which workers are older."""
     lines = Metrics(lambda: INITIAL_STATE, lambda: 0).render().decode().splitlines()
     assert f'chat_broker_info{{version="{version(DISTRIBUTION)}"}} 1.0' in lines
 

@@ -1,4 +1,4 @@
-"""From commits to whoever is listening."""
+"""The way from commits to subscribers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_sink_hears_what_its_connection_is_told() -> None:
 
 
 def test_every_sink_of_a_connection_hears_it() -> None:
-    """In the order of attaching, and one that is attached twice hears it once."""
+    """They hear it in the order of attaching, and a sink attached twice hears it once."""
     order: list[str] = []
 
     class Named(Ear):
@@ -67,7 +67,7 @@ def test_every_sink_of_a_connection_hears_it() -> None:
 
 
 def test_two_connections_of_one_commit_are_told_in_ascending_order() -> None:
-    """They may share a stream, whose frames have an order."""
+    """The two may share a stream, and its frames have an order."""
     notifier, ear = new_hub(), Ear()
     for who in (BOB, ANN):
         notifier.attach(who, ear)
@@ -76,7 +76,7 @@ def test_two_connections_of_one_commit_are_told_in_ascending_order() -> None:
 
 
 def test_a_detached_sink_hears_no_more() -> None:
-    """Nothing of it is kept; to detach it again, or one that never was attached, does nothing."""
+    """A detached sink hears nothing; detaching an unknown one does nothing."""
     notifier, ear = new_hub(), Ear()
     notifier.attach(BOB, ear)
     notifier.detach(BOB, ear)
@@ -88,7 +88,7 @@ def test_a_detached_sink_hears_no_more() -> None:
 
 
 def test_a_sink_may_detach_while_it_is_told() -> None:
-    """As one whose backlog is full does; the others hear it all the same."""
+    """A full backlog detaches its sink this way; the other sinks hear the event all the same."""
     notifier, other = new_hub(), Ear()
 
     class Full(Ear):
@@ -102,7 +102,7 @@ def test_a_sink_may_detach_while_it_is_told() -> None:
 
 
 def test_deliveries_are_counted() -> None:
-    """One for each sink that is handed something."""
+    """Each sink counts."""
     counter = FastCounter("deliveries", "Notifications")
     notifier = Hub(FakeClock(), counter)
     for who in (ANN, BOB, BOB):
@@ -153,7 +153,7 @@ def test_waits_are_counted_and_forgotten() -> None:
 
 
 def test_all_waits_can_be_woken() -> None:
-    """At a shutdown, which is in no commit."""
+    """A shutdown does so without a commit."""
     notifier, one, other = new_hub(), asyncio.Event(), asyncio.Event()
     with notifier.waiting(ANN, one), notifier.waiting(BOB, other):
         notifier.wake_all()
@@ -162,5 +162,5 @@ def test_all_waits_can_be_woken() -> None:
 
 
 def test_an_unheard_commit_costs_nothing_and_is_no_fault() -> None:
-    """Nobody listens: the log has it."""
+    """The event is in the log, so nothing is lost."""
     announce(new_hub(), opened(ANN, BOB))

@@ -1,4 +1,4 @@
-"""Log lines that strangers cause: one a minute of each kind."""
+"""Log lines caused by strangers: one a minute of each kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from broker.line_limit import LINES_EVERY_MS, LineLimit
 
 
 def test_the_first_line_of_a_kind_is_admitted_and_the_next_ones_are_counted() -> None:
-    """The line after a minute says how many were left out, and the one after that begins anew."""
+    """The next line after a minute has the number of lines left out, and the count begins anew."""
     now_ms = 5.0
     limit = LineLimit(lambda: now_ms)
     assert [limit.admit("a") for _ in range(4)] == [{}, None, None, None]

@@ -1,4 +1,4 @@
-"""A shared log that is not what it was: its broker gives it up, and says why."""
+"""A changed shared log: its broker gives it up, with a reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNAVAILABLE = Rejection("unavailable")
 
 
 class BadLog(FaultyLog):
-    """A shared log whose followers fail with `fault`, once there is one."""
+    """A shared log with followers that fail after `fault` is set."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -76,12 +76,12 @@ class Pair:
 
     @property
     def reason(self) -> str | None:
-        """Why the first broker gave its log up."""
+        """Return the first broker's reason for giving its log up."""
         return self.broker.log_fault.reason if self.broker.log_fault is not None else None
 
     @property
     def renewed_epoch(self) -> str:
-        """The epoch that the log was given."""
+        """Return the log's new epoch."""
         return self.log.coordination.epoch
 
     def lines(self, event: str) -> list[Any]:
@@ -94,7 +94,7 @@ class Pair:
 
 
 async def another_history(*commands: Any) -> MemoryLog:
-    """A log of its own, with what `commands` led to."""
+    """Return a separate log after `commands`."""
     log = MemoryLog()
     commits = log_of(*commands)
     await log.append(commits, expected=await log.tip())
@@ -151,7 +151,7 @@ async def test_an_epoch_that_may_not_be_renewed_is_a_line(pair: Pair) -> None:
     ],
 )
 def test_a_follower_that_can_not_go_on_gives_the_log_up(fault: Exception, reason: str) -> None:
-    """Nothing is asked of the broker meanwhile; only a log that was rolled back gets a new epoch."""
+    """It happens without any command; only a rolled-back log gets a new epoch."""
 
     async def scenario() -> None:
         async with Pair() as pair:
@@ -170,7 +170,7 @@ def test_a_follower_that_can_not_go_on_gives_the_log_up(fault: Exception, reason
 
 @on_pair
 async def test_a_newer_commit_behind_a_stores_own_error_is_known(pair: Pair) -> None:
-    """A store says of its own accord that a commit can't be read."""
+    """The store reports it as its own error about an unreadable commit."""
     try:
         try:
             raise NewerCommitError("schema version 9")
@@ -226,7 +226,7 @@ async def test_an_idle_broker_notices_too(pair: Pair) -> None:
 
 @on_pair
 async def test_work_in_the_background_notices_too(pair: Pair) -> None:
-    """As redaction does; any other fault of it is one line."""
+    """Redaction notices too; any other fault of it is one line."""
 
     async def fail(fault: Exception) -> None:
         raise fault
@@ -242,7 +242,7 @@ async def test_work_in_the_background_notices_too(pair: Pair) -> None:
 
 @on_pair
 async def test_a_log_that_does_not_answer_is_no_fault_of_work_in_the_background(pair: Pair) -> None:
-    """Those who wait for the work are told."""
+    """The callers of the work get the error."""
 
     async def fail() -> None:
         raise LogUnavailableError
@@ -255,7 +255,7 @@ async def test_a_log_that_does_not_answer_is_no_fault_of_work_in_the_background(
 
 @on_pair
 async def test_the_first_fault_counts(pair: Pair) -> None:
-    """What follows from it is not another one."""
+    """Faults after it are its consequences."""
     pair.broker.log_failed(NewerCommitError("schema version 9"))
     pair.broker.log_failed(LogRolledBackError("another"))
     await settle()
@@ -264,7 +264,7 @@ async def test_the_first_fault_counts(pair: Pair) -> None:
 
 @on_pair
 async def test_a_store_that_is_away_does_not_hold_the_end(pair: Pair) -> None:
-    """The epoch can't be renewed then, which is a line."""
+    """The epoch can't be renewed then, and a line says so."""
     pair.log.coordination.break_it()
     pair.log.before_tip = [unavailable] * 9
     pair.broker.log_failed(LogRolledBackError("another"))

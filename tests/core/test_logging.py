@@ -1,4 +1,4 @@
-"""Log lines: what they look like, and what never stands in one."""
+"""Log lines: their form, and secrets kept out of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _as_before() -> Iterator[None]:
 
 
 def configured(log_format: LogFormat = "json", log_level: LogLevel = "info") -> io.StringIO:
-    """Where the lines go from now on."""
+    """Direct the lines to a buffer from now on, and return it."""
     out = io.StringIO()
     configure_logs(log_format, log_level, out)
     return out
@@ -49,7 +49,7 @@ def lines(out: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_line_is_json() -> None:
-    """One object a line, with time, level and what happened."""
+    """Each line is one object with time, level and event."""
     out = configured()
     structlog.get_logger("ours").info("commit", position=7, events=["QueueEntered"])
     (line,) = lines(out)
@@ -74,7 +74,7 @@ def test_a_value_that_json_does_not_know_is_written_as_text() -> None:
 
 
 def test_a_line_may_be_for_people() -> None:
-    """Without colours where nobody looks."""
+    """Without a terminal, lines have no colours."""
     out = configured("console")
     structlog.get_logger("ours").warning("careful", position=7)
     assert "careful" in out.getvalue()
@@ -92,7 +92,7 @@ def test_a_line_may_be_for_people() -> None:
     ],
 )
 def test_a_level_leaves_out_what_is_below(level: LogLevel, heard: list[str]) -> None:
-    """Of our own lines."""
+    """The level applies to our own lines."""
     out = configured(log_level=level)
     log = structlog.get_logger("ours")
     for name in ("debug", "info", "warning", "error"):
@@ -133,7 +133,7 @@ def test_a_librarys_warning_is_a_line_a_minute() -> None:
 @pytest.mark.parametrize(("level", "heard"), [("debug", 2), ("info", 2), ("warning", 2), ("error", 1)])
 @pytest.mark.parametrize("name", [QUOTES_CHUNKS, f"{QUOTES_CHUNKS}.sse"])
 def test_a_library_that_quotes_what_is_sent_is_heard_from_a_warning_on(name: str, level: LogLevel, heard: int) -> None:
-    """Even where one asks for everything: what people say is no log line."""
+    """Even at level `debug`, its quotes of people's messages are not logged."""
     test_libraries_are_heard_from_a_warning_on(name, level, heard)
 
 
@@ -181,7 +181,7 @@ def test_a_librarys_broken_line_breaks_nothing() -> None:
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_a_fault_is_logged_without_the_values_it_was_about(log_format: LogFormat) -> None:
-    """Where it happened, but no local variable, and no secret that it quotes."""
+    """The line has the place of the fault, but no local variable and no quoted secret."""
     out = configured(log_format)
 
     def fail(secret: str) -> None:
@@ -269,7 +269,7 @@ def test_the_lines_of_a_turn_are_written_together() -> None:
 
 
 def test_without_an_event_loop_a_line_is_written_at_once() -> None:
-    """As when a command only prints a warning."""
+    """A command uses this to print a warning."""
     out = io.StringIO()
     stream = LoopBufferedStream(out)
     stream.write("one\n")

@@ -1,4 +1,4 @@
-"""When patience ends, somebody has to look again: at the right moment, also after a restart, and until it is done."""
+"""Another look at the end of patience: at the right moment, also after a restart, and until it is done."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PATIENCE = POLICY.interest_patience_ms
 
 
 def met(bench: BrokerBench, one: ConnectionId, other: ConnectionId) -> bool:
-    """Whether the two are in one room."""
+    """Return true if the two are in one room."""
     place = bench.place_of(one)
     return place is not None and place == bench.place_of(other) and not bench.waits(one) and not bench.is_idle(one)
 
 
 @with_broker(POLICY)
 async def test_after_patience_one_meets_anyone(bench: BrokerBench) -> None:
-    """At that moment and not before, by a command that is in the log."""
+    """They meet at that moment and not before, by a command in the log."""
     await bench.do(enter(ANN, "Ann", "go"))
     await bench.clock.advance(5_000)
     await bench.do(enter(BOB, "Bob", "tea"))
@@ -60,7 +60,7 @@ async def test_who_was_alone_then_is_met_by_whoever_comes(bench: BrokerBench) ->
 
 @with_broker(POLICY)
 async def test_who_left_and_came_back_has_new_patience(bench: BrokerBench) -> None:
-    """It counts from the entry that stands."""
+    """Patience counts from the present entry."""
     await bench.do(enter(ANN, "Ann", "go"))
     await bench.clock.advance(PATIENCE - 1)
     await bench.do(leave_queue(ANN))
@@ -74,7 +74,7 @@ async def test_who_left_and_came_back_has_new_patience(bench: BrokerBench) -> No
 
 @with_broker(POLICY)
 async def test_a_look_that_the_log_refused_is_taken_again(bench: BrokerBench) -> None:
-    """Nobody waits for ever because a disk was slow."""
+    """A slow disk leaves no connection waiting for ever."""
     await bench.do(enter(ANN, "Ann", "go"))
     await bench.do(enter(BOB, "Bob", "tea"))
     bench.log.before_append = [unavailable] * 1_000
@@ -87,7 +87,7 @@ async def test_a_look_that_the_log_refused_is_taken_again(bench: BrokerBench) ->
 
 @with_broker(Policy(**{name: getattr(POLICY, name) for name in POLICY.__struct_fields__} | {"rooms_open_max": 1}))
 async def test_a_look_where_no_room_may_open_is_taken_again(bench: BrokerBench) -> None:
-    """As soon as another conversation has ended."""
+    """They meet after the end of another conversation."""
     await bench.do(enter(CAT, "Cat", "ski"))
     await bench.do(enter(DAN, "Dan", "ski"))
     place = bench.place_of(CAT)
@@ -101,7 +101,7 @@ async def test_a_look_where_no_room_may_open_is_taken_again(bench: BrokerBench) 
 
 
 def test_a_restart_keeps_everyones_patience() -> None:
-    """It counts from the entry in the log, whatever process looks at it."""
+    """Patience counts from the entry in the log, for any process."""
 
     async def scenario() -> None:
         log, clock = FaultyLog(), FakeClock()
@@ -110,7 +110,7 @@ def test_a_restart_keeps_everyones_patience() -> None:
         await before.do(enter(ANN, "Ann", "go"))
         await clock.advance(4_000)
         await before.do(enter(BOB, "Bob", "tea"))
-        before.broker.deadlines.stop()  # as a process that was killed: it closes nothing
+        before.broker.deadlines.stop()  # like a killed process, it closes nothing
         await clock.advance(1_000)
         after = BrokerBench(log, clock)
         await after.broker.start(POLICY)
@@ -125,7 +125,7 @@ def test_a_restart_keeps_everyones_patience() -> None:
 
 @with_broker(POLICY)
 async def test_those_whom_a_change_of_policy_leaves_waiting_are_paired(bench: BrokerBench) -> None:
-    """Under first come, first served nobody waits while another waits."""
+    """Under first come, first served, no two connections wait."""
     for number in range(5):
         await bench.do(enter(ConnectionId(f"c_{number}"), "X", f"interest {number}"))
     assert len(bench.broker.state.queue) == 5
@@ -137,7 +137,7 @@ async def test_those_whom_a_change_of_policy_leaves_waiting_are_paired(bench: Br
 
 @pytest.mark.parametrize("jump_ms", [-3_600_000, 3_600_000])
 def test_a_clock_that_is_set_costs_nobody_their_match(jump_ms: int) -> None:
-    """Once time has come that far."""
+    """They meet when time has come that far."""
 
     @with_broker(POLICY)
     async def scenario(bench: BrokerBench) -> None:
@@ -162,7 +162,7 @@ async def test_a_clock_that_is_set_back_puts_no_match_off_for_as_long(bench: Bro
 
 @with_broker(POLICY)
 async def test_a_clock_that_was_a_day_ahead_for_a_while_puts_no_match_off(bench: BrokerBench) -> None:
-    """Those who entered meanwhile meet as soon as those who enter at any time."""
+    """A connection that entered meanwhile meets as soon as any other."""
     bench.clock.jump_wall(86_400_000)
     await bench.do(enter(ANN, "Ann", "go"))
     bench.clock.jump_wall(-86_400_000)
@@ -201,7 +201,7 @@ async def test_the_absent_are_gone_before_a_match_that_is_due(bench: BrokerBench
 
 @with_broker(Policy(**{name: getattr(POLICY, name) for name in POLICY.__struct_fields__} | {"rooms_open_max": 1}))
 async def test_a_second_start_adds_no_second_match(bench: BrokerBench) -> None:
-    """A match that is refused is submitted once a second, however often the timeouts were started."""
+    """A refused match is submitted once a second, however often the timeouts were started."""
     await bench.do(enter(ANN, "Ann", "go"))
     await bench.do(enter(BOB, "Bob", "go"))
     await bench.do(enter(CAT, "Cat", "tea"))
@@ -235,7 +235,7 @@ AGAIN = structs.replace(LENIENT, rematch_after_ms=600_000, rematch_patience_ms=2
 
 
 def submissions(bench: BrokerBench) -> list[Command]:
-    """Return the list that every command of the broker itself is noted in from now on."""
+    """Return a list of the broker's own commands from now on."""
     submitted: list[Command] = []
     submit = bench.broker.writer.submit
     bench.broker.writer.submit = lambda command: (submitted.append(command), submit(command))[1]
@@ -244,7 +244,7 @@ def submissions(bench: BrokerBench) -> list[Command]:
 
 @with_broker(AGAIN)
 async def test_two_who_have_met_meet_again_when_both_were_patient(bench: BrokerBench) -> None:
-    """At that moment and not before, though nobody else comes."""
+    """They meet at that moment and not before, without another entry."""
     room = await bench.pair(ANN, BOB)
     await bench.do(NextPartner(ANN, room))
     await bench.clock.advance(5_000)
@@ -273,7 +273,7 @@ async def test_an_entry_stored_after_its_patience_is_matched_at_once(bench: Brok
 
 @with_broker(structs.replace(AGAIN, rematch_patience_ms=0))
 async def test_two_who_have_met_meet_again_at_once_without_patience(bench: BrokerBench) -> None:
-    """With a patience of 0, they meet again as soon as nobody else waits."""
+    """With a patience of 0, they meet again if no other connection waits."""
     room = await bench.pair(ANN, BOB)
     await bench.do(NextPartner(ANN, room))
     await bench.do(enter(BOB))
@@ -306,7 +306,7 @@ async def test_those_who_may_never_meet_are_asked_for_once_each(bench: BrokerBen
 
 @with_broker(structs.replace(LENIENT, confirm_grace_ms=600_000, requeue_on_missed_match=1))
 async def test_one_who_waits_again_meets_those_who_came_meanwhile(bench: BrokerBench) -> None:
-    """By a commit of its own, as the one who has waited longer."""
+    """It meets a later one in a separate commit, as the earlier of the two."""
     room = await bench.pair(ANN, BOB)
     await bench.do(enter(CAT))
     await bench.do(CancelMatch(room, (ANN,), is_other_present=True))
@@ -327,7 +327,7 @@ def test_a_match_at_the_start_waits_for_a_clock_that_was_ahead() -> None:
         await before.broker.start(POLICY)
         await before.do(enter(ANN, "Ann", "go"))
         await before.do(enter(BOB, "Bob", "tea"))
-        before.broker.deadlines.stop()  # as a process that was killed: it closes nothing
+        before.broker.deadlines.stop()  # like a killed process, it closes nothing
         clock.jump_wall(3_600_000)
         after = BrokerBench(log, clock)
         await after.broker.start(POLICY)

@@ -1,4 +1,4 @@
-"""Whom someone meets when interests count: the one who shares most, or, once patience has ended, anyone."""
+"""The choice of a partner by interests: the most shared ones, or any partner after the end of patience."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ BY_INTERESTS = under(matching="interests")
 
 
 def waiting_for(who: ConnectionId, *interests: str) -> list[Step]:
-    """`who` waits, and has interests."""
+    """Return a history after which `who` waits with `interests`."""
     return [(entered(who, None, *interests),)]
 
 
 class TestAsANewcomer:
-    """What happens to someone who enters."""
+    """The choice for a newcomer."""
 
     def test_who_shares_an_interest_is_met(self) -> None:
-        """Though somebody else has waited longer."""
+        """A shared interest comes before a longer waiting time."""
         given(BY_INTERESTS, waiting_for(ANN, "go"), waiting_for(BOB, "tea")).when(
             enter(CAT, "Cat", "chess", "tea")
         ).then(entered(CAT, "Cat", "chess", "tea"), opened(BOB, CAT))
@@ -58,13 +58,13 @@ class TestAsANewcomer:
         )
 
     def test_whose_patience_has_ended_is_met_by_anyone(self) -> None:
-        """Whoever comes."""
+        """Any newcomer will do."""
         given(BY_INTERESTS, waiting_for(ANN, "go")).when(enter(CAT), after_ms=PATIENCE).then(
             entered(CAT), opened(ANN, CAT)
         )
 
     def test_a_shared_interest_comes_before_impatience(self) -> None:
-        """It is what the newcomer came for."""
+        """The newcomer asked for the interest."""
         given(BY_INTERESTS, waiting_for(ANN, "go"), waiting_for(BOB, "tea")).when(
             enter(CAT, "Cat", "tea"), after_ms=PATIENCE
         ).then(entered(CAT, "Cat", "tea"), opened(BOB, CAT))
@@ -80,42 +80,42 @@ class TestAsANewcomer:
 
 
 class TestMatchDue:
-    """What happens to someone whose patience ends."""
+    """The choice at the end of patience."""
 
     def test_they_meet_the_longest_waiting(self) -> None:
-        """Whatever the other's interests and patience; `first` is the one who entered first."""
+        """The other's interests and patience do not matter; the earlier entry becomes `first`."""
         history = (BY_INTERESTS, waiting_for(ANN, "go"), waiting_for(BOB, "tea"), waiting_for(CAT, "ski"))
         given(*history).when(MatchDue(CAT), after_ms=PATIENCE).then(opened(ANN, CAT))
         given(*history).when(MatchDue(ANN), after_ms=PATIENCE).then(opened(ANN, BOB))
 
     def test_not_a_millisecond_too_early(self) -> None:
-        """By the time that the commits are stamped with."""
+        """The stamps of commits decide."""
         history = (BY_INTERESTS, waiting_for(ANN, "go"), waiting_for(BOB, "tea"))
         given(*history).when(MatchDue(ANN), after_ms=PATIENCE - 1).then_nothing()
 
     def test_alone_they_wait_on(self) -> None:
-        """Whoever comes next will meet them."""
+        """The next newcomer will meet it."""
         given(BY_INTERESTS, waiting_for(ANN, "go")).when(MatchDue(ANN), after_ms=PATIENCE).then_nothing()
 
     @pytest.mark.parametrize("history", [[], chatting(ANN, BOB)])
     def test_who_does_not_wait_is_not_due(self, history: list[Step]) -> None:
-        """They have left or met somebody since."""
+        """It has left or has been matched since."""
         given(BY_INTERESTS, history).when(MatchDue(ANN), after_ms=PATIENCE).then_nothing()
 
     def test_under_first_come_it_pairs_those_whom_a_change_of_policy_left(self) -> None:
-        """With the one who has waited longest."""
+        """It meets the longest waiting."""
         history = (BY_INTERESTS, waiting_for(ANN, "go"), waiting_for(BOB, "tea"), under(matching="first-come"))
         given(*history).when(MatchDue(BOB)).then(opened(ANN, BOB))
 
     def test_where_no_room_may_open_it_is_refused(self) -> None:
-        """So that whoever asked asks again."""
+        """The broker then submits it again."""
         full = under(matching="interests", rooms_open_max=1)
         history = (full, chatting(CAT, DAN), waiting_for(ANN, "go"), waiting_for(BOB, "tea"))
         given(*history).when(MatchDue(ANN), after_ms=PATIENCE).then_rejected("queue_full")
 
 
 def naive(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """The rule as it is written, over a list of everyone who waits."""
+    """Choose by the rule as written, over a list of the waiting connections."""
     waits = [
         (-len(set(known.interests) & set(seeker.interests)), entered_position, who, at_ms - known.last_at_ms)
         for who, entered_position in state.queue.entered.items()
@@ -134,7 +134,7 @@ MOVES = st.lists(st.tuples(st.integers(0, 11), INTERESTS, st.integers(0, 9_000),
 @settings(deadline=None, max_examples=scaled(150))
 @given_any(MOVES)
 def test_the_index_finds_whom_a_look_at_everyone_finds(moves: list[tuple[int, tuple[str, ...], int, str]]) -> None:
-    """Whatever has happened before, and every step keeps the promises."""
+    """The index and a scan agree after any history, and every step keeps the promises."""
     state, at_ms = state_after(under(matching="interests", queue_commands_per_10s_max=1_000)), NOON_MS
     for number, (person, interests, passed_ms, move) in enumerate(moves):
         who, at_ms = ConnectionId(f"c_{person}"), at_ms + passed_ms
@@ -159,7 +159,7 @@ def test_the_index_finds_whom_a_look_at_everyone_finds(moves: list[tuple[int, tu
 
 
 def test_first_come_does_not_look_at_interests() -> None:
-    """The one who has waited longest, unless that is the seeker."""
+    """It chooses the longest waiting, except for the seeker."""
     state = state_after(BY_INTERESTS, waiting_for(ANN, "go"), waiting_for(BOB, "tea"))
     assert first_come(state, Seeker(CAT, ("tea",), 0), NOON_MS) == ANN
     assert first_come(state, Seeker(ANN, (), 0), NOON_MS) == BOB
@@ -167,7 +167,7 @@ def test_first_come_does_not_look_at_interests() -> None:
 
 
 def test_a_matching_of_ones_own_can_stand_in() -> None:
-    """For those who ask what would have been."""
+    """A what-if question brings its own matching."""
     asked: list[tuple[Seeker, int]] = []
 
     def nobody(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
@@ -183,7 +183,7 @@ def test_a_matching_of_ones_own_can_stand_in() -> None:
 
 
 def test_patience_is_a_matter_of_interests() -> None:
-    """Under first come, first served nobody holds out for anything."""
+    """Under first come, first served, there is no patience."""
     assert patience_steps_ms(Policy()) == [0]
     assert patience_steps_ms(Policy(matching="interests", interest_patience_ms=7)) == [7]
     again = {"rematch_after_ms": 50, "rematch_patience_ms": 9}

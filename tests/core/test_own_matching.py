@@ -1,4 +1,4 @@
-"""An operator's own matching: how it is named, imported, tried, guarded, and what happens when it fails."""
+"""An operator's own matching: its name, import, trial, guards and failures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CHOOSY = """
 
 @pytest.fixture(autouse=True)
 def _own_matchings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a test registers and imports."""
+    """Forget a test's registered and imported matchings."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     with patch.dict(OWN_MATCHINGS, clear=True), patch.dict(sys.modules):
         yield
@@ -69,7 +69,7 @@ def written(directory: Path, source: str, *, module: str = "kin/rules.py") -> No
 
 @pytest.mark.parametrize("name", ["kin:shared", "kin.rules:shared", "_a.b_1:C"])
 def test_a_policy_names_a_function_of_a_module(name: str) -> None:
-    """Also one that is not here: a log can be read without it."""
+    """The module need not be here: a log can be read without it."""
     commit = commit_after(
         EMPTY_TIP, AdoptPolicy(Policy(matching=name)), Facts(0), [PolicyAdopted(Policy(matching=name))]
     )
@@ -81,7 +81,7 @@ def test_a_policy_names_a_function_of_a_module(name: str) -> None:
     "name", ["kin", "kin.shared", ":f", "kin:", "a b:c", "kin:f()", "1:f", "ä:f", "k:f\n", "k:" + "f" * 199, 5]
 )
 def test_another_name_is_no_matching(name: object) -> None:
-    """Whatever it is that was meant; the text says what would do."""
+    """The error says which names are valid."""
     with pytest.raises(ValueError, match=r"one of first-come, interests, or package\.module:function"):
         Policy(matching=name)
 
@@ -101,7 +101,7 @@ def test_patience_counts_under_an_own_matching() -> None:
 
 
 def test_an_own_matching_decides_once_it_is_registered() -> None:
-    """Under its name in the policy, which is all that a log has of it."""
+    """The log has only its name, in the policy."""
     state = state_after(under(matching=NAME))
     with pytest.raises(MatchingError, match=f"names the matching {NAME}, which this process does not have"):
         decide(state, enter(ANN), Facts(NOON_MS, FRESH))
@@ -111,7 +111,7 @@ def test_an_own_matching_decides_once_it_is_registered() -> None:
 
 
 class TestImport:
-    """What an operator names, and what a log does."""
+    """Import by an operator's setting, and for a log."""
 
     def test_it_is_imported_from_where_python_looks(self, tmp_path: Path) -> None:
         """And its answers are those of the function."""
@@ -124,7 +124,7 @@ class TestImport:
     def test_an_operators_is_found_in_the_working_directory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """That of a log is not: a log may be a stranger's."""
+        """A log's matching is not looked for there: the log may be a stranger's."""
         (tmp_path / "here.py").write_text(dedent(SHORTEST))
         monkeypatch.chdir(tmp_path)
         policy = Policy(matching="here:shared")
@@ -176,14 +176,14 @@ class TestImport:
         assert OWN_MATCHINGS == {}
 
     def test_one_that_fails_in_its_trial_may_decide_other_cases(self, tmp_path: Path) -> None:
-        """The broker answers those in which it fails with an error."""
+        """Where it fails, the broker answers with an error."""
         written(tmp_path, "def shared(state, seeker, at_ms): raise LookupError")
         provide_matching(OWN)
         with pytest.raises(MatchingError, match=r"the matching kin\.rules:shared failed: LookupError"):
             matching_of(OWN)(INITIAL_STATE, Seeker(ANN, (), 0), NOON_MS)
 
     def test_a_signature_that_can_t_be_read_is_let_through(self) -> None:
-        """As that of a function written in C; its answers are checked like any other's."""
+        """A function written in C may have none; its answers are checked like any other's."""
         policy = Policy(matching="builtins:max")
         provide_matching(policy)
         with pytest.raises(MatchingError, match=r"the matching builtins:max failed: TypeError"):
@@ -191,10 +191,10 @@ class TestImport:
 
 
 class TestInABroker:
-    """A broker decides by the matching that its policy names."""
+    """A broker with a policy that names an own matching."""
 
     def test_it_decides(self, tmp_path: Path) -> None:
-        """The last who came meets the next, which no other matching would do."""
+        """The last one meets the next newcomer, which no built-in matching would do."""
         written(tmp_path, CHOOSY)
         provide_matching(OWN)
 
@@ -237,7 +237,7 @@ class TestInABroker:
         scenario()
 
     def test_the_log_of_an_own_matching_is_not_taken_over_by_default(self, tmp_path: Path) -> None:
-        """A flag that was forgotten would change who meets whom; a flag that is given may."""
+        """Without the flag, pairs would change by mistake; with a flag, they may change."""
         written(tmp_path, CHOOSY)
         provide_matching(OWN)
 
@@ -274,10 +274,10 @@ async def _room_of_two(bench: BrokerBench) -> RoomId:
 
 
 class TestInSeveralBrokers:
-    """Brokers of one log that were started with different matchings."""
+    """Brokers of one log, started with different matchings."""
 
     def test_one_without_the_logs_matching_says_so(self, tmp_path: Path) -> None:
-        """It answers what it can't decide with an error, and carries on with all else."""
+        """It answers undecidable commands with an error, and carries on with all else."""
 
         async def scenario() -> None:
             async with two_brokers() as (clock, here, there):
@@ -353,7 +353,7 @@ def test_a_match_due_that_fails_is_asked_again(tmp_path: Path) -> None:
 
 
 def test_a_matching_can_list_what_a_state_holds() -> None:
-    """Also of a working copy, in which a whole log is decided again; the copy goes on from there."""
+    """It can list a working copy too, and the copy goes on from there."""
     listed: list[tuple[set[ConnectionId], list[RoomId], list[RoomId], list[ConnectionId], list[ConnectionId]]] = []
 
     def never_twice(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:

@@ -27,7 +27,7 @@ def test_the_busiest_peer_counts() -> None:
 
 
 def test_older_matches_do_not_count() -> None:
-    """The window has a bound, and so has what is kept of peers."""
+    """The window is bounded, and so are the records of peers."""
     share = share_of(*([{"a"}] * MATCHES_COUNTED), *({f"b{number}"} for number in range(MATCHES_COUNTED)))
     assert share.busiest() == 1 / MATCHES_COUNTED
     assert len(share._counts) == MATCHES_COUNTED

@@ -1,4 +1,4 @@
-"""Peers: how much each may do, and who should not meet again because of them. Time is a number that tests move."""
+"""Peers: the limits for each, and pairs that must not meet again because of them. Time is a number."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNLIMITED = LIMITS._replace(connections_max=0, queue_entries_per_10s_max=0)
 
 
 class Lobby:
-    """A state, the peers of its connections, and a clock. What happens is said by the test: nothing is decided."""
+    """A state, the peers of its connections, and a clock. Events come from the test, without decisions."""
 
     def __init__(self, limits: PeerLimits = UNLIMITED, **policy: Any) -> None:
         self.clock = FakeClock()
@@ -49,18 +49,18 @@ class Lobby:
             self.peers.observe(commit, self.state)
 
     def enter(self, who: ConnectionId, address: str) -> EntryRefusal | None:
-        """`who` enters the queue from `address`, unless refused."""
+        """Let `who` enter the queue from `address`, unless refused."""
         with self.peers.entering(self.state, enter(who), address) as refusal:
             if refusal is None and not is_placed(self.state, who):
                 self.happen(entered(who))
         return refusal
 
     def leave(self, who: ConnectionId) -> None:
-        """`who` leaves the queue."""
+        """Let `who` leave the queue."""
         self.happen(left(who))
 
     def match(self, first: ConnectionId, second: ConnectionId) -> RoomId:
-        """Two that wait meet; their room."""
+        """Match two waiting connections, and return their room."""
         room = RoomId(f"r_{self.state.position}")
         self.happen(opened(first, second, room))
         return room
@@ -71,7 +71,7 @@ class Lobby:
         self.happen(RoomClosed(room, by, self.state.rooms.by_id[room].partner_of(by), "left", missed_by))
 
     def room_of(self, who: ConnectionId) -> RoomId:
-        """The room of `who`."""
+        """Return the room of `who`."""
         place = self.state.connections.by_id[who].place
         assert isinstance(place, Chatting)
         return place.room_id
@@ -84,7 +84,7 @@ class Lobby:
         self.part(second)
 
     def avoided(self, who: ConnectionId) -> list[ConnectionId]:
-        """Whom `who` should not meet."""
+        """Return the connections to avoid for `who`."""
         return list(self.peers.to_avoid(self.state, who))
 
 
@@ -112,7 +112,7 @@ def test_two_peers_that_met_do_not_meet_again() -> None:
 
 
 def test_other_connections_of_a_peer_that_was_met_are_not_bound() -> None:
-    """Only the one that met avoids: its neighbour behind the same address has met no one."""
+    """Only the one that met avoids: its neighbour at the same address has met no one."""
     lobby = Lobby()
     lobby.meet(ANN, BOB, (ANNS, ATTACKERS))
     lobby.enter(CAT, ATTACKERS)
@@ -236,7 +236,7 @@ def test_a_connection_is_at_the_peer_of_its_last_call() -> None:
 
 
 def test_a_connection_that_never_called_here_is_not_avoided() -> None:
-    """As after a restart, until it calls."""
+    """After a restart, a connection is avoided from its first call on."""
     lobby = Lobby()
     lobby.meet(ANN, BOB, (ANNS, ATTACKERS))
     lobby.happen(entered(CAT))
@@ -246,7 +246,7 @@ def test_a_connection_that_never_called_here_is_not_avoided() -> None:
 
 
 def test_a_subscriber_of_ipv6_is_one_peer() -> None:
-    """Whatever it makes of its addresses."""
+    """All addresses of its network count as one."""
     lobby = Lobby()
     lobby.meet(ANN, BOB, (ANNS, "2001:db8:0:1::1"))
     lobby.enter(BOB, "2001:db8:0:1::2")
@@ -255,7 +255,7 @@ def test_a_subscriber_of_ipv6_is_one_peer() -> None:
 
 
 def test_whom_a_tentative_state_has_moved_is_left_out() -> None:
-    """A command before it in the batch took that one out of the queue."""
+    """An earlier command of the batch took that one out of the queue."""
     lobby = Lobby()
     lobby.meet(ANN, BOB, (ANNS, ATTACKERS))
     lobby.enter(BOB, ATTACKERS)
@@ -278,7 +278,7 @@ def test_places_are_looked_up_after_commits_that_were_not_announced() -> None:
 
 
 def test_the_queue_is_not_gone_through() -> None:
-    """A search looks at those that it returns, however many others wait."""
+    """A search looks up only its results, however many connections wait."""
     lobby = Lobby()
     lobby.meet(ANN, BOB, (ANNS, ATTACKERS))
     for who in connections(200):
@@ -331,7 +331,7 @@ def test_who_is_there_already_is_not_refused() -> None:
 
 
 def test_entries_in_flight_are_counted() -> None:
-    """A slow log lets no more in; what came to nothing is counted no longer."""
+    """A slow log lets no more in; a failed entry does not count any more."""
     lobby = Lobby(LIMITS._replace(queue_entries_per_10s_max=0))
     with ExitStack() as in_flight:
         for who in (ANN, BOB, CAT):
@@ -342,7 +342,7 @@ def test_entries_in_flight_are_counted() -> None:
 
 
 def test_a_peer_enters_so_often() -> None:
-    """With whatever connections; a refusal says how long to wait."""
+    """All connections of the peer count; a refusal has the time to wait."""
     lobby = Lobby(LIMITS._replace(connections_max=0))
     people = connections(6)
     assert [lobby.enter(who, HOME) for who in people[:5]] == [None] * 5
@@ -351,7 +351,7 @@ def test_a_peer_enters_so_often() -> None:
 
 
 def test_the_next_partner_is_an_entry() -> None:
-    """Of someone who chats, or whose room is closed."""
+    """It counts during a conversation, and after its end."""
     lobby = Lobby(LIMITS)
     lobby.enter(ANN, HOME)
     lobby.enter(BOB, ELSEWHERE)
@@ -373,7 +373,7 @@ def test_limits_can_be_off(limits: PeerLimits, address: str) -> None:
 
 
 def test_nothing_is_kept_of_who_has_gone_and_met_no_one() -> None:
-    """A peer that comes and goes fills no memory."""
+    """Passing peers fill no memory."""
     lobby = Lobby()
     for who in connections(9):
         lobby.enter(who, HOME)
@@ -384,7 +384,7 @@ def test_nothing_is_kept_of_who_has_gone_and_met_no_one() -> None:
 
 
 def test_of_the_idle_the_last_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who met someone lately; beyond a bound, the longest idle are forgotten."""
+    """Recent meetings are kept up to a bound; the longest idle are forgotten."""
     monkeypatch.setattr(peer_records, "IDLE_KEPT_MAX", 2)
     lobby = Lobby()
     lobby.meet(ANN, BOB, (HOME, ELSEWHERE))
@@ -393,7 +393,7 @@ def test_of_the_idle_the_last_are_known(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_address_is_kept_on_request_alone() -> None:
-    """The whole of it, that of the last call, also of who is idle."""
+    """The whole address of the last call is kept, also for an idle connection."""
     lobby = Lobby(UNLIMITED._replace(keeps_addresses=True))
     assert lobby.peers.address_of(ANN) is None
     lobby.enter(ANN, "2001:db8::1")
@@ -442,7 +442,7 @@ class Reference:
                 self.met.append((who, self.peer[whom], self.lobby.now_ms))
 
     def avoided(self, seeker: ConnectionId) -> list[ConnectionId]:
-        """Return whom `seeker` should not meet, when its peer is the one of its last call."""
+        """Return the connections to avoid for `seeker`, with the peer of its last call."""
         return [who for who in self.lobby.state.queue.entered if who != seeker and self._met(seeker, who)]
 
     def _met(self, seeker: ConnectionId, who: ConnectionId) -> bool:

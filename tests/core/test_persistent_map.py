@@ -127,7 +127,7 @@ class MapModel(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_a_map_is_a_dict_whose_versions_stay(kind: Any) -> None:
-    """Any steps lead to what a dict would hold, and no earlier version has changed."""
+    """Any steps lead to the content of a `dict`, and no earlier version has changed."""
     machine = type(f"ModelOf{kind.__name__}", (MapModel,), {"kind": kind})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=scaled(60), stateful_step_count=12, deadline=None)
@@ -138,7 +138,7 @@ def test_a_map_is_a_dict_whose_versions_stay(kind: Any) -> None:
 @given(keys=SOME_KEYS)
 @settings(max_examples=scaled(60), deadline=None)
 def test_equal_entries_make_equal_maps(kind: Any, keys: list[Key]) -> None:
-    """The order of their making, and what was there meanwhile, leave no trace."""
+    """The order of creation and removed entries leave no trace."""
     entries = {key: len(key.name) for key in keys}
     more = kind(entries | dict.fromkeys(KEYS, 0))
     working = more.mutate()
@@ -157,7 +157,7 @@ def test_equal_entries_make_equal_maps(kind: Any, keys: list[Key]) -> None:
 @pytest.mark.parametrize("kind", MAPS)
 @pytest.mark.parametrize("count", [0, 3, 500])
 def test_what_is_not_there_is_an_error(kind: Any, count: int) -> None:
-    """A missing key is a `KeyError` for a map and its working copy, also one that was removed a moment ago."""
+    """A missing key is a `KeyError` for a map and its working copy, even just after its removal."""
     full = kind({f"k{n}": n for n in range(count)})
     working = full.set("gone", 1).mutate()
     del working["gone"]
@@ -227,7 +227,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, package: ModuleType | None) -> Modul
 
 
 def test_without_the_package_the_map_is_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Map` needs nothing that may be missing."""
+    """`Map` needs no optional package."""
     copy = loaded(monkeypatch, None)
     assert (copy.Map, copy.MapMutation) == (copy.TrieMap, copy.TrieMapMutation)
 

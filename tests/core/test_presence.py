@@ -1,4 +1,4 @@
-"""Who is still there, by time alone."""
+"""Presence, by time alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_who_waits_in_silence_is_taken_out(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_who_chats_in_silence_is_taken_out_later(bench: BrokerBench) -> None:
-    """A room's grace is longer; it is the silent one who closes it, and only once."""
+    """A room's grace is longer; the silent member closes the room, and only once."""
     room = await bench.pair(ANN, BOB)
     await bench.clock.advance(QUEUE)
     with bench.broker.presence.call(BOB):
@@ -64,7 +64,7 @@ async def test_an_attended_connection_has_a_grace_of_its_own(bench: BrokerBench)
 
 @with_broker()
 async def test_who_is_attended_is_known(bench: BrokerBench) -> None:
-    """The facade asks, before it binds a connection to a session: of one that is not attended, or not known."""
+    """It is false for an unattended or unknown connection; the facade asks before it binds one to a session."""
     await bench.do(replace(enter(ANN), idle_grace_ms=7_000))
     await bench.do(enter(BOB))
     assert [bench.broker.reads.is_attended(who) for who in (ANN, BOB, CAT)] == [True, False, False]
@@ -86,7 +86,7 @@ async def test_an_open_stream_is_presence(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_the_last_of_several_streams_counts(bench: BrokerBench) -> None:
-    """One that is still open is enough."""
+    """A single open stream is enough."""
     await bench.do(enter(ANN))
     first, second = bench.stream(ANN), bench.stream(ANN)
     first.close()
@@ -99,7 +99,7 @@ async def test_the_last_of_several_streams_counts(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_call_in_flight_is_presence(bench: BrokerBench) -> None:
-    """A wait is a call that lasts; the grace runs from its end."""
+    """A wait is a long call; the grace begins at its end."""
     await bench.do(enter(ANN))
     with bench.broker.presence.call(ANN):
         await bench.clock.advance(10 * QUEUE)
@@ -125,7 +125,7 @@ async def test_calls_may_overlap(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_each_call_puts_the_end_off(bench: BrokerBench) -> None:
-    """Whoever calls now and then stays."""
+    """A connection with regular calls stays."""
     await bench.do(enter(ANN))
     for _ in range(20):
         await bench.clock.advance(QUEUE - 1)
@@ -138,7 +138,7 @@ async def test_each_call_puts_the_end_off(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_the_later_of_both_graces_holds(bench: BrokerBench) -> None:
-    """A stream that closes early in the call's grace changes nothing; late in it, it puts the end off."""
+    """A stream that closes early in the call's grace changes nothing; a late one prolongs it."""
     for who, closes_after_ms, reason in ((ANN, 10_000, "timeout"), (BOB, QUEUE - 10_000, "disconnected")):
         await bench.do(enter(who))
         stream = bench.stream(who)
@@ -162,7 +162,7 @@ async def test_where_both_graces_end_together_it_was_silence(bench: BrokerBench)
 
 @with_broker()
 async def test_a_match_brings_the_rooms_grace(bench: BrokerBench) -> None:
-    """Who was about to time out in the queue is met in time, and has a room's grace from the last call on."""
+    """A waiting connection near its timeout is matched, and then has a room's grace from its last call."""
     await bench.do(enter(ANN))
     await bench.clock.advance(QUEUE - 1)
     await bench.do(enter(BOB))
@@ -183,7 +183,7 @@ async def test_going_back_to_the_queue_brings_the_queues_grace(bench: BrokerBenc
 
 @with_broker()
 async def test_nobody_past_their_grace_is_matched(bench: BrokerBench) -> None:
-    """They are disconnected in the same batch, before the newcomer looks for someone."""
+    """They are disconnected in the same batch, before the newcomer's search."""
     await bench.do(enter(ANN))
     await bench.clock.advance(QUEUE - 1)
     bench.clock._now_ms += 1  # the deadline has come, and its timer has not rung yet
@@ -241,7 +241,7 @@ async def test_streams_and_calls_of_the_idle_leave_nothing(bench: BrokerBench) -
 
 @with_broker()
 async def test_who_is_idle_but_listens_is_remembered_as_present(bench: BrokerBench) -> None:
-    """So a stream that was open before the queue was entered counts."""
+    """A stream opened before the entry counts."""
     stream = bench.stream(ANN)
     await bench.do(enter(ANN))
     await bench.do(leave_queue(ANN))
@@ -266,7 +266,7 @@ async def test_being_active_does_not_grow_the_heap(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_an_end_that_could_not_be_stored_is_asked_for_again(bench: BrokerBench) -> None:
-    """As long as the log is away, once in a while; then it is carried out."""
+    """The command is repeated until the log is back; then it is carried out."""
     await bench.do(enter(ANN))
     bench.log.before_append = [unavailable] * 10_000
     await bench.clock.advance(QUEUE + 20_000)
@@ -278,7 +278,7 @@ async def test_an_end_that_could_not_be_stored_is_asked_for_again(bench: BrokerB
 
 @with_broker()
 async def test_who_comes_back_meanwhile_stays(bench: BrokerBench) -> None:
-    """The disconnect that was under way finds an event of theirs behind its position."""
+    """The disconnect under way finds a newer event of the connection."""
     await bench.do(enter(ANN))
     await bench.do(enter(BOB))
     since = bench.broker.state.connections.by_id[ANN].last_position
@@ -288,7 +288,7 @@ async def test_who_comes_back_meanwhile_stays(bench: BrokerBench) -> None:
 
 
 def test_a_restart_starts_the_graces_anew() -> None:
-    """Whoever is somewhere was here just now."""
+    """Each connection counts as just heard."""
 
     async def scenario() -> None:
         before = BrokerBench()
@@ -321,7 +321,7 @@ def test_a_broker_that_stopped_finds_no_absence() -> None:
 
 
 class Alone:
-    """A presence in front of a state that does not change, and its commands."""
+    """A presence with a constant state, and its commands."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -337,7 +337,7 @@ class Alone:
 
 
 def test_the_absent_are_taken_out_again_and_again_until_they_are_gone() -> None:
-    """At their deadline and each second after it, with the position that they were last seen at."""
+    """They are submitted at their deadline and each second after it, with the position of the last observation."""
 
     async def scenario() -> None:
         alone = Alone(state_after(chatting(ANN, BOB), waiting(CAT)))
@@ -375,7 +375,7 @@ def test_the_absent_are_found_before_the_timer_fires() -> None:
 
 
 def test_a_shorter_grace_counts_from_the_end_of_the_call_that_moved() -> None:
-    """A call that moves a connection to a place with a shorter grace does not leave it the longer one."""
+    """A call into a place with a shorter grace does not keep the longer one."""
 
     @with_broker(LENIENT)
     async def scenario(bench: BrokerBench) -> None:
@@ -391,7 +391,7 @@ def test_a_shorter_grace_counts_from_the_end_of_the_call_that_moved() -> None:
 
 
 def test_who_has_left_before_anyone_looked_is_no_matter() -> None:
-    """A commit of another worker may end what this one never saw begin; and the idle have no grace."""
+    """A commit of another worker may end a place unknown to this one; and the idle have no grace."""
 
     async def scenario() -> None:
         state = state_after(waiting(ANN), then_also(left(ANN)), waiting(BOB))

@@ -1,4 +1,4 @@
-"""The promises under any sequence of commands, and a check for each that finds its violation."""
+"""The promises under any sequence of commands, and a check for each, with a violation to find."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from tests.support.specs import NOON_MS, PAST, assert_same, chatting, state_afte
 
 
 class Checked(BrokerMachine):
-    """A machine that compares the checks of a state, of a step, and of a working copy."""
+    """A machine for comparing the checks of a state, of a step, and of a working copy."""
 
     def __init__(self) -> None:
         self.checked = CheckedFold(INITIAL_STATE.mutate())
@@ -132,7 +132,7 @@ STRANGER = Connection("Stranger", (), Idle(10**6), 1, NOON_MS, 0, 0)
 
 
 class CheckedCompany(Checked):
-    """Two members and a third, who miss matches, block and report under one policy."""
+    """Two members and a third, with missed matches, blocks and reports under one policy."""
 
     policy = Policy(
         matching="interests",
@@ -359,7 +359,7 @@ BROKEN_STEPS: dict[str, tuple[list[tuple[int, str]], State, list[Event]]] = {
 
 
 def asked_for(events: Sequence[Event]) -> Command:
-    """Return a command that can lead to `events`: rooms open only for those who seek a partner."""
+    """Return a command that can lead to `events`: a room opens only for a connection in search of a partner."""
     return next((MatchDue(event.second) for event in events if isinstance(event, RoomOpened)), PAST)
 
 

@@ -119,7 +119,7 @@ def test_a_working_copy_does_what_the_queue_does(steps: list[Step], kept: int, l
 
 
 def test_a_match_costs_the_same_with_10_and_100_000_waiting() -> None:
-    """A match costs the same at both sizes, within a factor that a scan would exceed thousands of times."""
+    """The cost is the same at both sizes, within a factor far below a scan's."""
 
     def best_ns(size: int) -> int:
         queue = Queue.of([(n, ConnectionId(f"c_{n}"), ("tea",)) for n in range(size)])

@@ -1,4 +1,4 @@
-"""How often each key may use something."""
+"""Limits of use for each key."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.support.fake_clock import FakeClock
 
 
 def use(limiter: RateLimiter, peer: str) -> int:
-    """What one more use is answered, of three in ten seconds."""
+    """Return the answer to one more use, of three in ten seconds."""
     return limiter.use(peer, per_10s_max=3, keys_max=2)
 
 
 def uses(limiter: RateLimiter, peer: str, times: int) -> list[int]:
-    """What each of so many tries is answered."""
+    """Return the answers to several uses."""
     return [use(limiter, peer) for _ in range(times)]
 
 
@@ -32,7 +32,7 @@ def test_a_limit_of_0_is_none() -> None:
 
 
 def test_a_refusal_costs_nothing_and_the_wait_is_enough() -> None:
-    """Whoever waits as long as told gets the next one."""
+    """The next use after the given time is allowed."""
 
     async def scenario() -> None:
         clock = FakeClock()
@@ -47,7 +47,7 @@ def test_a_refusal_costs_nothing_and_the_wait_is_enough() -> None:
 
 
 def test_each_peer_has_its_own_allowance() -> None:
-    """One that floods does not shut the others out."""
+    """A flooding peer does not shut the others out."""
     limiter = RateLimiter(FakeClock())
     uses(limiter, "192.0.2.1", 9)
     assert uses(limiter, "192.0.2.2", 3) == [0, 0, 0]

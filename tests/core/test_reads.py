@@ -1,4 +1,4 @@
-"""What stands after a cursor, whatever else was heard."""
+"""Reads of the events after a cursor."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ FAST = AdoptPolicy(Policy(messages_per_10s_max=10_000, inbox_events_max=CHUNK))
 
 
 def talk(count: int, *between: Command) -> list[Command]:
-    """Ann talks to Bob, who hears `chatroom.found` at 3 and a message at each position from 4 on."""
+    """Return commands for Ann talking to Bob: he has `chatroom.found` at 3, and a message at each position from 4."""
     words = [say(ANN, f"word {n}", None, TALK_ROOM) for n in range(count)]
     return [FAST, enter(ANN), enter(BOB), *words, *between]
 
 
 def cursors(page: Page) -> list[int]:
-    """The positions of what a page gives."""
+    """Return the positions of a page's events."""
     return [event.params.cursor for event in page.events]
 
 
@@ -66,7 +66,7 @@ def test_a_page_gives_what_stands_after_the_cursor() -> None:
 
 
 def test_a_full_page_has_the_cursor_of_its_last_event() -> None:
-    """More may follow, so the cursor does not pass what was not given."""
+    """More may follow, so the cursor is not past the page."""
 
     async def scenario() -> None:
         log, state = await stored(*talk(5))
@@ -163,7 +163,7 @@ async def compacted(log: MemoryLog, through: int) -> None:
 
 
 def test_a_cursor_below_the_base_gives_what_is_left() -> None:
-    """And says that something was missed."""
+    """The page says that something was missed."""
 
     async def scenario() -> None:
         log, state = await stored(*talk(10))
@@ -179,7 +179,7 @@ def test_a_cursor_below_the_base_gives_what_is_left() -> None:
 
 
 def test_what_is_gone_takes_no_room_on_a_page() -> None:
-    """However much of it there was, what can be given is given at once."""
+    """A page is as full as ever, however much was trimmed."""
 
     async def scenario() -> None:
         log, state = await stored(*talk(10))
@@ -203,7 +203,7 @@ def test_a_newest_page_leaves_out_what_is_gone() -> None:
 
 
 def test_an_inbox_and_the_log_may_both_have_forgotten() -> None:
-    """Then what is left begins at the log's base."""
+    """The rest begins at the log's base."""
 
     async def scenario() -> None:
         log, state = await stored(*talk(3 * CHUNK))
@@ -220,7 +220,7 @@ def test_an_inbox_and_the_log_may_both_have_forgotten() -> None:
 
 
 def test_a_quiet_connection_has_missed_nothing() -> None:
-    """Commits of others that are gone from the log are none of its concern; of an unknown one, any may have been."""
+    """Trimmed commits of others do not concern it; for an unknown connection, they may."""
 
     async def scenario() -> None:
         log, state = await stored(*talk(1, enter(CAT)), *[say(ANN, "more", None, TALK_ROOM)] * 9)
@@ -276,7 +276,7 @@ def test_a_front_end_says_what_a_notification_takes() -> None:
 
 
 def test_a_page_goes_through_a_bounded_part_of_the_log() -> None:
-    """Where the inbox does not reach, it stops after so many commits; its cursor goes on, and nothing is left out."""
+    """Beyond the inbox, it stops after a number of commits; the cursor advances, and nothing is left out."""
 
     async def scenario() -> None:
         others = [enter(CAT), enter(DAN), *[say(CAT, "x", None, RoomId("r_5"))] * (SCAN_COMMITS_MAX + 500)]
@@ -295,7 +295,7 @@ def test_a_page_goes_through_a_bounded_part_of_the_log() -> None:
 
 
 def test_only_what_an_inbox_has_forgotten_is_scanned_for() -> None:
-    """A replay pauses for that alone."""
+    """A replay pauses only for such a scan."""
 
     async def scenario() -> None:
         _, state = await stored(*talk(3 * CHUNK))
@@ -318,7 +318,7 @@ def test_a_log_that_has_nothing_left_gives_nothing() -> None:
 
 
 def test_a_log_that_is_compacted_while_it_is_read_says_so() -> None:
-    """What went between the look and the read is missed, not passed over in silence."""
+    """Events trimmed before the read are reported as missed."""
 
     async def scenario() -> None:
         inner, state = await stored(*talk(10))
@@ -337,7 +337,7 @@ def test_a_log_that_is_compacted_while_it_is_read_says_so() -> None:
 @settings(deadline=None, max_examples=scaled(60))
 @given(st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT, DAN]), st.integers(0, 3)), max_size=60), st.integers(1, 7))
 def test_page_by_page_gives_everything_once(script: list[tuple[ConnectionId, int]], limit: int) -> None:
-    """Whatever the size of a page: in order, without a gap, without a repeat, and only what was told."""
+    """Pages of any size are in order, without a gap or a repeat, and have only own events."""
     commits = log_of(AdoptPolicy(Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)))
     for who, action in script:
         state = fold(commits)
@@ -370,7 +370,7 @@ def test_page_by_page_gives_everything_once(script: list[tuple[ConnectionId, int
 async def replayed(
     log: MemoryLog, state: State, who: Sequence[ConnectionId], cursor: int
 ) -> list[tuple[int, list[ConnectionId]]]:
-    """The positions that a replay gives, and to whom."""
+    """Return the positions of a replay, with their recipients."""
     return [
         (told[0].position, [delivery.connection_id for delivery in told])
         async for told in notifications_after(log, state, who, cursor)
@@ -391,7 +391,7 @@ def test_a_replay_gives_each_position_once_in_order() -> None:
 
 
 def test_within_a_position_names_ascend_whoever_came_first() -> None:
-    """So a stream that resumes within a position counts as it did before."""
+    """A stream that resumes within a position relies on this order."""
 
     async def scenario() -> None:
         log, state = await stored(enter(BOB), enter(ANN))
@@ -401,7 +401,7 @@ def test_within_a_position_names_ascend_whoever_came_first() -> None:
 
 
 def test_a_replay_finds_what_the_inboxes_have_forgotten() -> None:
-    """Of everyone who listens, each position still once."""
+    """Each position comes once for all listeners together."""
 
     async def scenario() -> None:
         log, state = await stored(*talk(3 * CHUNK), leave(BOB, TALK_ROOM))
@@ -415,7 +415,7 @@ def test_a_replay_finds_what_the_inboxes_have_forgotten() -> None:
 
 
 def test_a_replay_ends_at_the_state_it_was_asked_for() -> None:
-    """What came since is heard live."""
+    """Later events are heard live."""
 
     async def scenario() -> None:
         log, _ = await stored(*talk(5))
@@ -439,7 +439,7 @@ def test_a_replay_over_the_base_gives_what_is_left() -> None:
 @settings(deadline=None, max_examples=scaled(200))
 @given(st.sets(st.integers(1, 5_000)))
 def test_reading_goes_in_few_spans_of_bounded_length(positions: set[int]) -> None:
-    """They cover what is wanted, do not overlap, and what stands far apart is not read in between."""
+    """The spans cover all wanted positions, do not overlap, and skip wide gaps."""
     wanted = sorted(positions)
     spans = _runs(wanted)
     assert sorted(p for start, end in spans for p in wanted if start <= p <= end) == wanted
@@ -449,7 +449,7 @@ def test_reading_goes_in_few_spans_of_bounded_length(positions: set[int]) -> Non
 
 
 def test_what_stands_close_together_is_read_at_once() -> None:
-    """Up to 16 positions apart, and 1,000 in all."""
+    """Positions at most 16 apart are read together, up to 1,000."""
     assert _runs([]) == []
     assert _runs([100, 116]) == [(100, 116)]
     assert _runs([100, 117]) == [(100, 100), (117, 117)]
@@ -457,7 +457,7 @@ def test_what_stands_close_together_is_read_at_once() -> None:
 
 
 class ReadLog(MemoryLog):
-    """Keeps what it was asked for."""
+    """A log that records its reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -470,7 +470,7 @@ class ReadLog(MemoryLog):
 
 
 def test_no_more_is_read_than_is_looked_at() -> None:
-    """What an inbox names, span by span; what it has forgotten, in pieces of 1,000."""
+    """It reads an inbox's positions span by span, and forgotten ones in pieces of 1,000."""
 
     async def scenario() -> None:
         log, commits = ReadLog(), log_of(*talk(2_500))

@@ -1,4 +1,4 @@
-"""What was said goes from the log in time, and nothing else does."""
+"""Messages leave the log in time, and nothing else does."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def redaction_of(bench: BrokerBench, after_ms: int = AFTER_MS) -> Redaction:
 
 
 async def texts(bench: BrokerBench) -> list[str | None]:
-    """What the log still knows of what was said; `None` where it is gone."""
+    """Return the messages in the log; `None` for a redacted one."""
     commits = await bench.log.inner.read(0, 10_000)
     said = [commit.command.text for commit in commits if isinstance(commit.command, SendMessage)]
     return [None if isinstance(text, RedactedText) else text for text in said]
 
 
 async def talk(bench: BrokerBench) -> Redaction:
-    """Two conversations, one of which ends."""
+    """Let two pairs talk, and end one conversation; return the redaction."""
     first, second = await bench.pair(ANN, BOB), await bench.pair(CAT, DAN)
     await bench.do(say(ANN, "one", None, first))
     await bench.do(say(CAT, "two", None, second))
@@ -41,7 +41,7 @@ async def talk(bench: BrokerBench) -> Redaction:
 
 @with_broker()
 async def test_texts_go_so_long_after_their_room_closed(bench: BrokerBench) -> None:
-    """Not a millisecond before, and those of a room that is open stay."""
+    """They stay until the last millisecond, and texts of an open room stay."""
     redaction = await talk(bench)
     await bench.clock.advance(AFTER_MS - 1)
     await redaction.sweep()
@@ -53,7 +53,7 @@ async def test_texts_go_so_long_after_their_room_closed(bench: BrokerBench) -> N
 
 @with_broker()
 async def test_the_chain_and_the_state_hold(bench: BrokerBench) -> None:
-    """What is left of a text is enough for both."""
+    """The remains of a text are enough for both."""
     redaction = await talk(bench)
     before = digest(bench.broker.state)
     await bench.clock.advance(AFTER_MS)
@@ -66,7 +66,7 @@ async def test_the_chain_and_the_state_hold(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_room_that_closes_later_is_not_forgotten(bench: BrokerBench) -> None:
-    """What was said in it stands before what was swept already."""
+    """Its messages are older than the sweeps already done."""
     redaction = await talk(bench)
     await bench.clock.advance(AFTER_MS)
     await redaction.sweep()
@@ -80,7 +80,7 @@ async def test_a_room_that_closes_later_is_not_forgotten(bench: BrokerBench) -> 
 
 
 def test_a_restart_goes_on_where_the_present_people_came() -> None:
-    """Nothing is left out, and what is done is not read again."""
+    """Nothing is left out, and nothing finished is read again."""
 
     async def scenario() -> None:
         log, clock = FaultyLog(), FakeClock()
@@ -108,7 +108,7 @@ def test_a_restart_goes_on_where_the_present_people_came() -> None:
 
 @with_broker()
 async def test_a_log_that_does_not_answer_puts_it_off(bench: BrokerBench) -> None:
-    """The next sweep does what this one could not."""
+    """The next sweep makes up for it."""
     redaction = await talk(bench)
     await bench.clock.advance(AFTER_MS)
     bench.log.before_redact = [unavailable]
@@ -121,7 +121,7 @@ async def test_a_log_that_does_not_answer_puts_it_off(bench: BrokerBench) -> Non
 
 @with_broker()
 async def test_a_clock_that_jumps_ahead_redacts_nothing_too_early(bench: BrokerBench) -> None:
-    """It may be set right again, and a text that is gone does not come back."""
+    """The clock may be corrected, and a redacted text does not come back."""
     redaction = await talk(bench)
     bench.clock.jump_wall(DAY_MS)
     await redaction.sweep()
@@ -150,7 +150,7 @@ async def test_texts_that_were_stamped_in_a_jump_go_in_time(bench: BrokerBench) 
 
 @with_broker()
 async def test_a_long_time_to_redaction_keeps_few_sightings(bench: BrokerBench) -> None:
-    """Sweeps that follow each other quickly share one."""
+    """Sweeps in quick succession share one."""
     redaction = redaction_of(bench, 1_000 * SWEEP_MS)
     for _ in range(2):
         await redaction.sweep()

@@ -19,12 +19,12 @@ FAIR = Policy(evidence_keep_ms=KEEP_MS, blocks_per_connection_max=9, reports_kep
 
 
 def report(who: ConnectionId, room: RoomId, note: str = "rude") -> ReportPartner:
-    """`who` reports the other member of `room`."""
+    """Return a report by `who` of the other member of `room`."""
     return ReportPartner(who, room, "harassment", note)
 
 
 async def said(bench: BrokerBench) -> list[str]:
-    """Return the messages and notes that are left in the log, in order."""
+    """Return the remaining messages and notes of the log, in order."""
     events = await bench.events()
     texts = [event.text if isinstance(event, MessageSent) else getattr(event, "note", None) for event in events]
     return [text for text in texts if isinstance(text, str)]
@@ -101,7 +101,7 @@ async def test_where_no_evidence_is_kept_a_report_holds_nothing(bench: BrokerBen
 
 @with_broker(FAIR)
 async def test_a_report_that_is_pushed_out_releases_its_room(bench: BrokerBench) -> None:
-    """`reports_kept` bounds the rooms that are held; the oldest goes first."""
+    """`reports_kept` bounds the kept rooms; the oldest goes first."""
     redaction = redaction_of(bench)
     for text in ("one", "two", "three"):
         await bench.do(report(ANN, await talk(bench, ANN, ConnectionId(f"c_{text}"), text), f"about {text}"))

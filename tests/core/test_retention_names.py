@@ -44,7 +44,7 @@ async def commits(log: EventLog) -> Sequence[Commit]:
 
 
 async def names(log: EventLog) -> list[str]:
-    """Return the names that are left in the log, in order."""
+    """Return the remaining names of the log, in order."""
     found: list[object] = []
     for commit in await commits(log):
         for event in commit.events:
@@ -79,7 +79,7 @@ async def test_names_go_so_long_after_their_people(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_room_names_its_members_while_it_is_open(bench: BrokerBench) -> None:
-    """Names of people who are present stay, also in the state; those of a closed room are in no state."""
+    """Names of present people stay, also in the state; those of a closed room are in no state."""
     redaction, room = redaction_of(bench), await bench.pair(ANN, BOB)
     with bench.broker.presence.call(ANN), bench.broker.presence.call(BOB):
         await bench.clock.advance(LONG_MS)
@@ -96,7 +96,7 @@ async def test_a_room_names_its_members_while_it_is_open(bench: BrokerBench) -> 
 
 @with_broker()
 async def test_an_earlier_name_goes_while_its_person_is_there_again(bench: BrokerBench) -> None:
-    """The present name is in a later commit, which stays."""
+    """The present name is in a later commit, and stays."""
     redaction = redaction_of(bench)
     await bench.do(enter(ANN, "Early"))
     await bench.do(leave_queue(ANN))
@@ -110,7 +110,7 @@ async def test_an_earlier_name_goes_while_its_person_is_there_again(bench: Broke
 
 @with_broker()
 async def test_a_person_without_a_name_can_go_on(bench: BrokerBench) -> None:
-    """After the name was forgotten, `next_partner` waits as `Anonymous`, which is no name to redact."""
+    """After the name was forgotten, `next_partner` waits as `Anonymous`, not a name to redact."""
     redaction, room = redaction_of(bench), await bench.pair(ANN, BOB)
     await bench.do(leave(BOB, room))
     await bench.clock.advance(LONG_MS)
@@ -160,13 +160,13 @@ async def test_many_names_are_forgotten_by_several_commands(bench: BrokerBench) 
 
 @with_broker()
 async def test_a_command_that_is_not_carried_out_puts_it_off(bench: BrokerBench) -> None:
-    """Nothing is redacted that the state still knows."""
+    """A name in the state is never redacted."""
     redaction = redaction_of(bench)
     await bench.do(enter(ANN))
     await bench.do(leave_queue(ANN))
     await bench.clock.advance(AFTER_MS)
     submit = redaction._submit
-    redaction._submit = lambda command: submit(leave(ANN))  # which is refused
+    redaction._submit = lambda command: submit(leave(ANN))  # it is refused
     with pytest.raises(LogUnavailableError):
         await redaction.sweep()
     assert await names(bench.log) == ["Ann"]
@@ -177,7 +177,7 @@ async def test_a_command_that_is_not_carried_out_puts_it_off(bench: BrokerBench)
 
 @with_broker()
 async def test_a_state_that_lags_behind_puts_it_off(bench: BrokerBench) -> None:
-    """In a shared log, the state may not have folded yet what was read."""
+    """In a shared log, the state may be behind the read."""
     redaction = redaction_of(bench)
     await bench.do(enter(ANN))
     await bench.do(leave_queue(ANN))
@@ -214,7 +214,7 @@ def test_two_brokers_may_do_it() -> None:
 
 
 class Histories:
-    """A random history over a log that outlives its brokers."""
+    """A random history over a log with several brokers in turn."""
 
     def __init__(self, log: EventLog, seed: int, policy: Policy = FAIR) -> None:
         self.log = log
@@ -225,7 +225,7 @@ class Histories:
         self._count = 0
 
     async def live(self, rounds: int) -> None:
-        """Start brokers one after the other; each time the log folds to the state, whatever was redacted."""
+        """Start brokers one after the other; each time the log folds to the state, after any redaction."""
         for _ in range(rounds):
             bench = BrokerBench(FaultyLog(self.log), self._clock)
             await bench.broker.start(self._policy)
@@ -275,7 +275,7 @@ class Histories:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_redacted_log_in_memory_folds_to_the_live_state(seed: int) -> None:
-    """At every moment, and after each restart; in the end no text of anyone is left."""
+    """This holds at every moment and after each restart; in the end no text is left."""
 
     async def scenario() -> None:
         history = Histories(MemoryLog(), seed)
@@ -289,7 +289,7 @@ def test_a_redacted_log_in_memory_folds_to_the_live_state(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_redacted_file_folds_to_the_live_state(seed: int, tmp_path: Path) -> None:
-    """The same, where a start begins at a snapshot; and what is gone is in no byte of the file."""
+    """This holds although a start begins at a snapshot; and no byte of the file has a redacted text."""
 
     async def scenario() -> None:
         history = Histories(SqliteLog(tmp_path / "log.db", STATE_CODEC), seed)

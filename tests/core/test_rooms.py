@@ -83,7 +83,7 @@ def test_the_rooms_that_closed_last_are_kept(closed_kept: int, kept: list[int]) 
 
 
 def test_a_closed_room_can_be_without_names() -> None:
-    """The members named are nameless in it, and nobody else."""
+    """Only the given members become nameless in it."""
     working = working_on(one_room())
     working.close(ROOM, 5, 10, (BOB,))
     room = working.by_id[ROOM]

@@ -20,7 +20,7 @@ QUEUE_MS = 90_000.0
 
 
 class Bench:
-    """A roster that began at 0, and others' notes for it."""
+    """A roster started at 0, and others' notes for it."""
 
     def __init__(self) -> None:
         self.roster = Roster(OWN, 0)
@@ -57,7 +57,7 @@ def test_one_told_of_is_heard_until_its_end_is_told() -> None:
 
 
 def test_deadlines_are_judged_by_the_newest_own_note() -> None:
-    """Less a margin; while none comes back, that time stands still."""
+    """A margin is subtracted; without own notes, that time stands still."""
     bench = Bench()
     bench.beat(LEASE_MS, OTHER)
     assert bench.roster.judged_by_ms(LEASE_MS + 50) == LEASE_MS - MARGIN_MS
@@ -66,7 +66,7 @@ def test_deadlines_are_judged_by_the_newest_own_note() -> None:
 
 
 def test_a_new_broker_judges_nobody_for_a_lease() -> None:
-    """Another may live that it has not heard of."""
+    """Another broker may live without having been heard."""
     bench = Bench()
     bench.beat(LEASE_MS - 1, OTHER)
     assert bench.roster.judged_by_ms(LEASE_MS - 1) == NEVER
@@ -74,7 +74,7 @@ def test_a_new_broker_judges_nobody_for_a_lease() -> None:
 
 
 def test_after_a_gap_all_rows_are_needed() -> None:
-    """Nobody is judged before they have come; they take the place of those before."""
+    """Absence is judged only with them; they replace the earlier rows."""
     bench = Bench()
     bench.note(here=(ANN, BOB))
     bench.lose_note()
@@ -99,7 +99,7 @@ def test_rows_with_a_part_missing_are_not_all() -> None:
 
 
 def test_a_lost_broker_keeps_its_rows() -> None:
-    """Those it heard are heard until just after its last note; and the ends it told count a little later."""
+    """Its connections count as heard until just after its last note, and its reported ends a little later."""
     bench = Bench()
     bench.note(here=(ANN,), gone=(Gone(BOB, None, 0),))
     bench.note(OWN, LEASE_MS)
@@ -116,7 +116,7 @@ def test_a_lost_broker_keeps_its_rows() -> None:
 
 
 def test_a_broker_that_receives_nothing_loses_nobody() -> None:
-    """It is the one that is cut off; after a new subscription, the others have a whole lease."""
+    """The cut-off broker is this one; after a new subscription, the others have a whole lease."""
     bench = Bench()
     bench.note(here=(ANN,))
     bench.note(OWN, 0)
@@ -128,7 +128,7 @@ def test_a_broker_that_receives_nothing_loses_nobody() -> None:
 
 
 def test_a_broker_lost_with_rows_unknown_begins_all_graces_anew() -> None:
-    """It may have heard anyone until its last note."""
+    """It may have heard any connection until its last note."""
     bench = Bench()
     bench.note()
     bench.lose_note()
@@ -139,7 +139,7 @@ def test_a_broker_lost_with_rows_unknown_begins_all_graces_anew() -> None:
 
 
 def test_a_broker_that_ends_hears_nobody() -> None:
-    """It says so, and what is under way from it counts for nothing."""
+    """It says goodbye, and its notes under way count for nothing."""
     bench = Bench()
     bench.note(here=(ANN,))
     bench.note(now_ms=3_000, is_bye=True)
@@ -150,7 +150,7 @@ def test_a_broker_that_ends_hears_nobody() -> None:
 
 
 def test_every_broker_names_the_same_one() -> None:
-    """For each connection, one of those that live; and the caretaker is the same for all."""
+    """Each connection has one of the living brokers; and the caretaker is the same for all."""
     rosters = {broker: Roster(broker, 0) for broker in (OWN, OTHER, THIRD)}
     for broker, roster in rosters.items():
         for other in rosters:
@@ -164,7 +164,7 @@ def test_every_broker_names_the_same_one() -> None:
 
 
 def test_rows_that_say_nothing_any_more_are_forgotten() -> None:
-    """Of connections that are idle, and of brokers lost for longer than any grace."""
+    """Rows of idle connections go, and rows of brokers lost for longer than any grace."""
     bench = Bench()
     bench.note(gone=(Gone(ANN, None, 0), Gone(BOB, None, 0)))
     bench.roster.forget(lambda who: who == ANN, QUEUE_MS, 0)
@@ -181,7 +181,7 @@ def test_rows_that_say_nothing_any_more_are_forgotten() -> None:
 
 
 def test_signs_of_life_pass_through() -> None:
-    """Of other brokers alone."""
+    """Only other brokers' signs pass."""
     bench = Bench()
     row = Confirmed(ANN, 7)
     assert bench.note(confirmed=(row,)) == (row,)
@@ -189,7 +189,7 @@ def test_signs_of_life_pass_through() -> None:
 
 
 def test_a_note_comes_back_as_it_was() -> None:
-    """And what is no note, or one of a later version, is `None`."""
+    """Anything but a note of this version decodes to `None`."""
     note = Note(OWN, 3, (ANN,), (Gone(BOB, 1, None),), (Confirmed(ANN, 3),), Part(1, 2), is_bye=True)
     assert decode_note(encode_note(note)) == note
     for raw in (b"", b"\xc1", encode_note(note)[:-3], b"\x93\x01\x02\x03"):
@@ -221,7 +221,7 @@ class Someone:
 
 
 class TwoBrokers(RuleBasedStateMachine):
-    """One tells its rows over a channel that loses notes; the other knows who is heard, or that it does not know."""
+    """A broker with a lossy channel for its rows; the other knows the heard connections, or that rows are missing."""
 
     LINGER_MS = 2_000.0
 
@@ -300,7 +300,7 @@ class TwoBrokers(RuleBasedStateMachine):
 
     @rule()
     def forgets(self) -> None:
-        """What was told of the idle is dropped."""
+        """Drop the rows of idle connections."""
         self.rows.forget()
 
     @invariant()

@@ -13,7 +13,7 @@ from tests.support.logs import run
 
 
 class Reader:
-    """Keeps what it is told."""
+    """A record of all notes received."""
 
     def __init__(self, bench: BrokerBench) -> None:
         self.notes: list[SessionNote] = []
@@ -103,7 +103,7 @@ def test_lost_news_are_noticed_with_the_next_beat() -> None:
 
 
 def test_after_a_new_subscription_news_may_be_missing() -> None:
-    """Whether there were any is not known."""
+    """It is unknown whether there were any."""
 
     async def scenario() -> None:
         async with two_brokers() as (clock, _, there):

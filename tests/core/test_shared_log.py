@@ -28,7 +28,7 @@ from tests.support.writer_bench import Bench, accepted, room_of
 
 
 async def deaf_and_other() -> tuple[Bench, Bench]:
-    """Two on one log, of which the first does not hear what is appended for now."""
+    """Start two brokers on one log; the first does not hear appended commits for now."""
     here, there = await Bench.some_on_one_log()
     here.log.may_hear.clear()
     return here, there
@@ -92,7 +92,7 @@ class TestFollowing:
         run(scenario)
 
     def test_what_is_heard_during_an_append_is_folded_after_it(self) -> None:
-        """Before the next batch is decided, so that this one does not conflict."""
+        """The next batch is decided after it, so it does not conflict."""
 
         async def scenario() -> None:
             here, there = await Bench.some_on_one_log()
@@ -134,7 +134,7 @@ class TestFollowing:
         run(scenario)
 
     def test_following_goes_on_after_the_log_was_away(self) -> None:
-        """A follower that fails is begun anew, behind all that was heard."""
+        """A failed follower starts again after the last heard commit."""
 
         async def scenario() -> None:
             (log,), clock = FollowedLog.shared(1), FakeClock()
@@ -195,7 +195,7 @@ class TestFollowing:
         run(scenario)
 
     def test_a_batch_that_begins_like_anothers_has_not_landed(self) -> None:
-        """Two brokers may decide the same in one millisecond, as when someone is absent; the rest is stored too."""
+        """Two brokers may decide the same in one millisecond, as for an absent connection; the rest is stored too."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -217,7 +217,7 @@ class TestFollowing:
         run(scenario)
 
     def test_a_log_that_another_rolled_back_is_not_looked_at_without_end(self) -> None:
-        """A commit that can't be folded is looked at again with the next command."""
+        """A commit that can't be folded is tried again with the next command."""
 
         async def scenario() -> None:
             here, _ = await Bench.some_on_one_log()
@@ -249,7 +249,7 @@ class TestFollowing:
 
 
 class FollowedLog(FaultyLog):
-    """Its first follower is told that the store does not answer."""
+    """A log with a failure of its first follower."""
 
     failed = False
 
@@ -263,10 +263,10 @@ class FollowedLog(FaultyLog):
 
 
 class TestMetrics:
-    """An operator sees what sharing a log costs."""
+    """The cost of sharing a log, for an operator."""
 
     def test_conflicts_turns_and_others_commits_are_counted(self) -> None:
-        """Each at the broker that had them."""
+        """Each counts at its own broker."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -275,7 +275,7 @@ class TestMetrics:
             accepted(await here.writer.submit(enter(CAT)))
             await settle()
             lines = here.metrics.render().decode().splitlines()
-            # The batch that lost has a turn, and so has the next.
+            # The losing batch has a turn, and so has the next.
             for sample in ("conflicts_total 1.0", "turns_total 2.0", "turn_seconds_count 2.0"):
                 assert f"chat_broker_{sample}" in lines
             lines_there = there.metrics.render().decode().splitlines()
@@ -338,7 +338,7 @@ class TestConfirming:
         run(scenario)
 
     def test_a_refusal_by_a_replica_that_is_behind_is_decided_again(self) -> None:
-        """The room that it did not know of is there."""
+        """The unknown room exists in the log."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -351,7 +351,7 @@ class TestConfirming:
         run(scenario)
 
     def test_a_repeat_by_a_replica_that_is_behind_is_decided_again(self) -> None:
-        """A member that had left the queue enters it, and is not told of the old entry."""
+        """A member outside the queue enters it, and does not get its old entry."""
 
         async def scenario() -> None:
             here, there = await Bench.some_on_one_log()
@@ -387,7 +387,7 @@ class TestConfirming:
         run(scenario)
 
     def test_one_question_serves_all_that_came_before_it(self) -> None:
-        """Commands that come while it is under way wait for the next, which serves them all."""
+        """Later commands wait for the next question, which serves them all."""
 
         async def scenario() -> None:
             here, _ = await Bench.some_on_one_log()
@@ -459,7 +459,7 @@ class TestConfirming:
         run(scenario)
 
     def test_a_log_that_can_not_be_read_puts_it_off(self) -> None:
-        """The log is read until it has what its tip shows."""
+        """The log is read until it has the commits up to its tip."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -504,7 +504,7 @@ class TestTurns:
     """While appends conflict, writers stand in line."""
 
     def test_without_a_conflict_no_turn_is_asked_for(self) -> None:
-        """Compare-and-append is enough for a log that is quiet."""
+        """Compare-and-append is enough for a quiet log."""
 
         async def scenario() -> None:
             here, there = await Bench.some_on_one_log()
@@ -557,7 +557,7 @@ class TestTurns:
         run(scenario)
 
     def test_a_batch_takes_all_that_waits_when_its_turn_comes(self) -> None:
-        """And folds what came before it, so that it does not conflict."""
+        """It folds earlier commits first, so it does not conflict."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -579,7 +579,7 @@ class TestTurns:
         run(scenario)
 
     def test_a_batch_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One that takes long to decide would lose against quicker writers."""
+        """A batch that takes long to decide would lose against quicker writers."""
         monkeypatch.setattr(writer_module, "BATCH_COMMITS_MAX", 3)
 
         async def scenario() -> None:
@@ -697,7 +697,7 @@ class TestCatchingUp:
         run(scenario)
 
     def test_a_log_that_does_not_answer_is_no_error(self) -> None:
-        """The caller is told that it may be behind."""
+        """The caller learns that it may be behind."""
 
         async def scenario() -> None:
             here, _ = await Bench.some_on_one_log()
@@ -708,7 +708,7 @@ class TestCatchingUp:
         run(scenario)
 
     def test_one_who_goes_takes_nothing_from_the_others(self) -> None:
-        """A question belongs to all that wait for it."""
+        """All its callers share a question."""
 
         async def scenario() -> None:
             here, _ = await Bench.some_on_one_log()

@@ -1,4 +1,4 @@
-"""A shared log whose store may be away, and whose clock may differ from this machine's."""
+"""A shared log with an absent store, or a store with another clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ URL = "redis://ann:secret@store.example/?name=chat"
 
 
 class Store:
-    """A module of a store, which may be away, or refuse."""
+    """The module of a store; it may be away, or refuse."""
 
     def __init__(self, clock: FakeClock, ahead_ms: int = 0) -> None:
         self.fault: Exception | None = None
@@ -54,7 +54,7 @@ class Store:
 def with_store(
     ahead_ms: int = 0,
 ) -> Callable[[Callable[[Store, FakeClock], Coroutine[Any, Any, None]]], Callable[[pytest.MonkeyPatch], None]]:
-    """Make a test of a store that is there in the place of Redis; this machine's clock is `ahead_ms` of its own."""
+    """Make a test of a store in the place of Redis; this machine's clock is `ahead_ms` ahead of the store's."""
 
     def made(scenario: Callable[[Store, FakeClock], Coroutine[Any, Any, None]]) -> Callable[[pytest.MonkeyPatch], None]:
         def wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ async def test_a_refusal_is_not_waited_for(store: Store, clock: FakeClock) -> No
 
 @with_store(ahead_ms=30_000)
 async def test_a_clock_that_is_far_ahead_does_not_start(store: Store, clock: FakeClock) -> None:
-    """The line says by how much, what to do, and no password; the log is closed."""
+    """The line has the difference, a remedy, and no password; the log is closed."""
     with pytest.raises(UnusableLogError) as refused:
         await open_shared_log(URL, "full", clock)
     assert str(refused.value) == (
@@ -117,14 +117,14 @@ async def test_a_clock_that_is_far_ahead_does_not_start(store: Store, clock: Fak
 
 @with_store(ahead_ms=-45_000)
 async def test_a_clock_that_is_far_behind_does_not_start(store: Store, clock: FakeClock) -> None:
-    """Nor does one that is late."""
+    """This holds for a late clock as for an early one."""
     with pytest.raises(UnusableLogError, match="45 s behind that of"):
         await open_shared_log(URL, "full", clock)
 
 
 @with_store(ahead_ms=-1_500)
 async def test_a_clock_that_is_off_by_a_second_is_a_warning(store: Store, clock: FakeClock) -> None:
-    """At the start, and once a minute; a store that is away is asked again later."""
+    """It is logged at the start and once a minute; an absent store is asked again later."""
     with capture_logs() as logged:
         await open_shared_log(URL, "full", clock)
         assert [line["ahead_of_store_s"] for line in logged] == [-1.5]
@@ -142,7 +142,7 @@ async def test_a_clock_that_is_off_by_a_second_is_a_warning(store: Store, clock:
 
 @with_store(ahead_ms=999)
 async def test_a_smaller_difference_is_none(store: Store, clock: FakeClock) -> None:
-    """Machines that run NTP differ by milliseconds."""
+    """Machines with NTP differ by milliseconds."""
     with capture_logs() as logged:
         await open_shared_log(URL, "full", clock)
     assert logged == []
@@ -157,7 +157,7 @@ async def test_a_log_without_a_clock_is_opened(store: Store, clock: FakeClock) -
 
 @pytest.mark.parametrize(("store_ms", "ahead_ms"), [(-100, 100), (0, 0), (3_000, 0), (5_000, 0), (5_100, -100)])
 def test_a_slow_answer_proves_no_difference(store_ms: int, ahead_ms: int) -> None:
-    """The store may have read its clock at any moment of the five seconds that the call took."""
+    """The store may have read its clock at any moment of the five seconds of the call."""
 
     async def scenario() -> None:
         clock = FakeClock()

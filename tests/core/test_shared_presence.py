@@ -18,14 +18,14 @@ JUDGED_WITHIN_MS = JUDGE_LAG_MS + 2 * LOOK_AGAIN_MS
 
 
 def call(bench: BrokerBench, *who: str) -> None:
-    """Each of them makes a call that is over at once."""
+    """Begin and end a call of each connection."""
     for one in who:
         with bench.broker.presence.call(one):
             pass
 
 
 def crash(bench: BrokerBench) -> None:
-    """End a broker so that it tells nobody."""
+    """End a broker without a note to the others."""
     link = bench.broker.roster_link
     assert link is not None
     assert link._timer is not None
@@ -37,7 +37,7 @@ def crash(bench: BrokerBench) -> None:
 
 
 def test_one_heard_by_another_broker_is_present() -> None:
-    """For as long as its stream lasts there, whatever this broker heard; then its grace begins."""
+    """It is present while its stream lasts there, whatever this broker heard; then its grace begins."""
 
     async def scenario() -> None:
         async with two_brokers() as (clock, here, there):
@@ -56,7 +56,7 @@ def test_one_heard_by_another_broker_is_present() -> None:
 
 
 def test_one_that_calls_another_broker_is_present() -> None:
-    """Its grace begins with the end of its last call, wherever that was."""
+    """Its grace begins with the end of its last call, at any broker."""
 
     async def scenario() -> None:
         async with two_brokers() as (clock, here, there):
@@ -109,7 +109,7 @@ def test_nobody_absent_is_matched() -> None:
 
 
 def test_the_people_of_a_lost_broker_have_their_whole_grace() -> None:
-    """From its last note on: nobody goes at once, and nobody stays for ever."""
+    """The grace begins with the last note: it is neither cut short nor endless."""
 
     async def scenario() -> None:
         async with two_brokers() as (clock, here, there):
@@ -171,7 +171,7 @@ def test_while_the_channel_stalls_nobody_is_taken_out() -> None:
 
 @pytest.mark.parametrize("kind", [LogUnavailableError, UnusableLogError])
 def test_a_channel_that_refuses_is_tried_again(kind: type[Exception]) -> None:
-    """Also one that may not be used: rights come back, and people are judged again. The log says each reason once."""
+    """This holds for a refused right too; after its return, absence is judged again. Each reason is logged once."""
 
     async def scenario() -> None:
         async with two_brokers() as (clock, here, there):
@@ -197,7 +197,7 @@ def test_a_channel_that_refuses_is_tried_again(kind: type[Exception]) -> None:
 
 
 def test_a_broker_that_begins_gives_everyone_a_grace() -> None:
-    """What it did not hear itself it learns from the others, and judges nobody before it can know."""
+    """The others tell it of their connections, and it judges none before then."""
 
     async def scenario() -> None:
         clock, logs = FakeClock(), FaultyLog.shared(3)

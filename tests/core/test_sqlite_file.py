@@ -22,7 +22,7 @@ import pytest
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip, redact
 from events.ids import CommitId
-from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
+from events.log import Conflict, DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot, UnusableLogError
 from events.sqlite import open as sqlite_open
 from events.sqlite import snapshots as sqlite_snapshots
 from events.sqlite.errors import RESTORE, RESTORE_OR_NEWER
@@ -80,7 +80,7 @@ def by_hand(path: Path, sql: str) -> None:
 
 
 def purge(file: SqliteFile) -> None:
-    """Delete everything that counts as gone."""
+    """Delete everything due for deletion."""
     while file.purge():
         pass
 
@@ -179,7 +179,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
     def test_what_a_start_that_was_cut_off_has_left_is_out_of_the_way(self, path: Path, suffix: str) -> None:
-        """Leftovers of a start that was cut short are removed, and a new log is on the disk before it is used."""
+        """Leftovers of a start cut short are removed, and a new log is on the disk before use."""
         path.with_name(f"chat.db.new{suffix}").write_bytes(b"half")
         with SqliteFile(path) as log:
             assert log.tip() == EMPTY_TIP
@@ -324,6 +324,42 @@ class TestAsking:
         assert reader.delivery_records(after=2, last=12, connection_id=None) == [third, fourth]
         log.compact(at(3), STATES)
         assert reader.delivery_records(after=0, last=12, connection_id=None) == [fourth]
+
+    def test_operation_records_are_kept_in_order_and_trimmed_with_their_commits(
+        self, reader: SqliteFile, log: SqliteFile
+    ) -> None:
+        """Operation records come back as they were recorded; those before the base's commit go, none in a whole log."""
+        started, stopped = OperationRecord("started", 1, 0), OperationRecord("stopped", 9, 5)
+        refused = OperationRecord("refused", 2, 3, ANN, "send_message", "room_not_found")
+        log.record([], [started, refused])
+        log.record([DeliveryRecord(1, ANN, "get", 1)], [refused, stopped])
+        for base, kept in ((0, [started, refused, refused, stopped]), (3, [refused, refused, stopped]), (4, [stopped])):
+            if base:
+                log.compact(at(base), STATES)
+            while log.purge():
+                pass
+            assert reader.operation_records() == kept
+
+    def test_only_the_newest_operation_records_are_kept(
+        self, reader: SqliteFile, log: SqliteFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Refusals make room for refusals, and never for starts."""
+        monkeypatch.setattr("events.sqlite.file.OPERATIONS_KEPT", 3)
+        refusals = [OperationRecord("refused", n, 1, ANN, "enter_queue", "rate_limited") for n in range(10)]
+        starts = [OperationRecord("started", n, 1) for n in range(5)]
+        log.record([], [*starts[:2], *refusals[:6]])
+        log.record([], [*refusals[6:], *starts[2:]])
+        assert reader.operation_records() == [*refusals[7:], *starts[2:]]
+
+    def test_a_file_of_an_earlier_version_has_no_operation_records(self, path: Path, log: SqliteFile) -> None:
+        """They are unknown then, which is not the same as none; the next broker makes room for them."""
+        log.close()
+        by_hand(path, "DROP TABLE operations")
+        with SqliteFile(path, "share") as other:
+            assert other.operation_records() is None
+            other.purge()
+        with SqliteFile(path, "write") as broker:
+            assert broker.operation_records() == []
 
     def test_the_newest_snapshot_before_a_position_is_found(self, reader: SqliteFile, log: SqliteFile) -> None:
         """The newest snapshot at or below a position is found, so looking at any moment folds little."""
@@ -621,7 +657,7 @@ class TestTrimming:
         asked: list[str] = []
 
         class Database:
-            """A database with that much free space."""
+            """A database with `free` bytes of space."""
 
             def execute(self, sql: str, _: tuple[()] = ()) -> Database:
                 """Record the statement."""
@@ -672,7 +708,7 @@ class TestTrimming:
 
 
 class TestLoading:
-    """A log that is loaded from a dump."""
+    """A log loaded from a dump."""
 
     def test_it_may_begin_behind_a_snapshot(self, path: Path) -> None:
         """A loaded log may start from a snapshot, as a trimmed one."""
@@ -702,7 +738,7 @@ class TestLoading:
 
 
 class TestTrouble:
-    """A file that can't be written for now: nothing is stored, and it works again later."""
+    """A temporarily unwritable file: nothing is stored, and it works again later."""
 
     def test_a_full_disk_is_not_for_ever(self, path: Path) -> None:
         """A failed append on a full disk stores nothing, and works once there is space."""
@@ -756,7 +792,7 @@ class TestTrouble:
     def test_a_probe_says_why_the_log_takes_nothing_and_names_no_path(
         self, log: SqliteFile, path: Path, tmp_path: Path
     ) -> None:
-        """Gone, replaced, locked or full; it goes well again once that is over, and leaves nothing behind."""
+        """The reason is gone, replaced, locked or full; the next probe after it succeeds, and leaves nothing behind."""
         there = tmp_path / "moved"
 
         def refused() -> str:
@@ -790,7 +826,7 @@ class TestTrouble:
             log.probe()
 
     def test_a_probe_notices_another_log_in_the_same_file(self, log: SqliteFile) -> None:
-        """One that was copied over it has another epoch."""
+        """A copy in its place has another epoch."""
         log._db.execute("UPDATE meta SET value = '0123456789abcdef' WHERE name = 'epoch'")
         with pytest.raises(LogUnavailableError, match=r"^the log was replaced by another one; "):
             log.probe()
@@ -805,7 +841,7 @@ class TestTrouble:
     def test_a_link_in_the_place_of_a_file_of_sqlite_is_not_followed(
         self, path: Path, tmp_path: Path, suffix: str
     ) -> None:
-        """Another user may have put it there; the file that it leads to is as it was."""
+        """Another user may have put it there; its target is unchanged."""
         stored(path)
         victim = tmp_path / "victim"
         victim.write_text("precious")
@@ -1066,7 +1102,7 @@ class TestRefusals:
     @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
     @pytest.mark.parametrize("kind", KINDS)
     def test_what_another_user_has_put_beside_it_is_not_written_to(self, path: Path, suffix: str, kind: str) -> None:
-        """SQLite would write into it: it is refused with a line that names it, whether there is a log yet or not."""
+        """SQLite would write into it: it is refused with its name, whether there is a log yet or not."""
         planted = Path(f"{path}{suffix}")
         victim = plant(kind, planted)
         with pytest.raises(UnusableLogError, match=f"chat.db{suffix} is not a file that a broker has made"):
@@ -1081,7 +1117,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_a_pipe_is_no_log(self, path: Path, mode: Mode) -> None:
-        """Nothing waits for someone to write into it."""
+        """The opening does not wait for a writer."""
         os.mkfifo(path)
         self.refuses(path, "LOG is a pipe or a device; name a file", mode)
 
@@ -1092,7 +1128,7 @@ class TestRefusals:
         self.refuses(path, "LOG is a directory; name a file in it")
 
     def test_a_start_that_was_cut_short_is_no_log_yet(self, path: Path) -> None:
-        """A log is made under another name first, so a start that is cut short leaves none."""
+        """A log is made under another name first, so an interrupted start leaves none."""
         path.with_name("chat.db.new").write_bytes(b"half")
         with SqliteFile(path) as file:
             assert file.tip() == EMPTY_TIP
@@ -1108,7 +1144,7 @@ def read_only(path: Path, *suffixes: str) -> Iterator[Path]:
         os.chmod(directory, 0o555)  # noqa: S103 - nobody may write is the point
         user = os.geteuid()
         try:
-            if user == 0:  # to whom no mode applies
+            if user == 0:  # no mode applies to root
                 os.seteuid(65_534)
             yield Path(directory, path.name)
         finally:

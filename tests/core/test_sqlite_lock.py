@@ -112,7 +112,7 @@ def test_a_file_that_can_not_be_removed_is_left(path: str, monkeypatch: pytest.M
 
 
 def test_two_never_have_it_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many threads that lock and release at random, only one holds it at a time."""
+    """While many threads lock and release at random, only one holds it at a time."""
     lock_at_once = sqlite_lock._lock
     inside: list[int] = []
     most: list[int] = []
@@ -210,7 +210,7 @@ def test_whoever_does_not_get_it_keeps_nothing_open(path: str, monkeypatch: pyte
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_another_user_has_put_there_is_no_lock(path: str, kind: str) -> None:
-    """It is refused with a line that names it; it stays, and the file that it leads to is as it was."""
+    """It is refused with its name; it stays, and its target is unchanged."""
     planted = lock_file(path)
     victim = plant(kind, planted)
     before = open_files()
@@ -224,7 +224,7 @@ def test_what_another_user_has_put_there_is_no_lock(path: str, kind: str) -> Non
 
 
 def test_a_link_that_takes_the_place_of_the_file_is_no_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even one that leads to the locked file itself."""
+    """Even a link to the locked file itself is refused."""
     lock, elsewhere = sqlite_lock._lock, Path(f"{path}-elsewhere")
 
     def late(fd: int) -> None:

@@ -85,7 +85,7 @@ class Logs(LogContract):
             asyncio.run(log.close())
 
     def log_at(self, path: Path, mode: Mode) -> SqliteLog:
-        """Open a log that is woken by wake-ups alone."""
+        """Open a log without polling: only wake-ups reach it."""
         self.logs.append(SqliteLog(path, STATES, mode=mode, poll_seconds=NEVER_SECONDS))
         return self.logs[-1]
 
@@ -113,6 +113,7 @@ class TwoLogs:
     is_shared = is_contended = never_waits = False
     coordination = None
     keeps_delivery_records = True
+    keeps_operation_records = True
 
     def __init__(self, writer: SqliteLog, other: SqliteLog) -> None:
         self._writer, self._other = writer, other
@@ -153,7 +154,7 @@ class TwoLogs:
 
 
 class TestRestart:
-    """A restarted broker finds everything that was answered."""
+    """A restarted broker has all answered commands."""
 
     def test_a_log_goes_on_where_it_was(self, path: Path) -> None:
         """Epoch, commits, base and snapshots survive a restart."""
@@ -848,7 +849,7 @@ class TestThreads:
         run(scenario)
 
     def test_a_snapshot_that_can_not_be_kept_is_no_error(self, path: Path) -> None:
-        """A snapshot that can't be saved for any reason is no error."""
+        """A failure to save a snapshot is no error."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -937,7 +938,7 @@ class TestThreads:
     def test_whoever_shares_a_log_leaves_its_broker_half_of_the_time(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """In the mode `share` a trim rests after each piece for as long as that took; a broker's does not."""
+        """In the mode `share` a trim rests after each piece for as long as the piece took; a broker's does not."""
         now, slept = [100.0], list[float]()
 
         def perf_counter() -> float:

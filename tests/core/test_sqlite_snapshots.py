@@ -34,7 +34,7 @@ def at(position: int) -> Tip:
 
 
 class Lines:
-    """A codec whose states are lines."""
+    """A codec with lines as states."""
 
     def encode(self, state: Any) -> Iterator[bytes]:
         """Return the lines; an exception among them is raised."""

@@ -131,7 +131,7 @@ def test_a_working_copy_tells_who_waits_by_now() -> None:
 
 
 def test_a_state_counts_what_was_said_and_what_ended() -> None:
-    """The counts go back to the first commit, also for rooms that are no longer kept."""
+    """The counts go back to the first commit, also for forgotten rooms."""
     state = fold(log_of(*EVENING))
     assert (state.messages_sent, state.rooms_closed) == (4, 2)
     state = state_after(under(closed_rooms_kept=1), *[_and_it_ends(RoomId(f"r_{n}")) for n in range(3)])

@@ -20,7 +20,7 @@ from tests.support.people import ANN, BOB, enter, leave_queue
 
 
 def fails(error: Exception) -> Callable[[], Coroutine[Any, Any, None]]:
-    """The store refuses for that reason."""
+    """Return a store's refusal for that reason."""
 
     async def refuse() -> None:
         raise error
@@ -34,7 +34,7 @@ async def hang() -> None:
 
 
 def available(bench: BrokerBench) -> bool:
-    """What the metrics say."""
+    """Return the metric of the log's availability."""
     return "\nchat_broker_store_available 1.0\n" in bench.broker.metrics.render().decode()
 
 
@@ -75,7 +75,7 @@ async def test_a_log_that_stores_appends_is_not_probed(bench: BrokerBench) -> No
 
 @with_broker()
 async def test_a_failed_append_has_the_log_probed_at_once(bench: BrokerBench) -> None:
-    """The probe says whether it is lost; the next append that is stored says that it is not."""
+    """The probe decides whether the log is lost; the next stored append shows its return."""
     bench.log.before_append = [unavailable]
     bench.log.before_probe = [fails(UnusableLogError("the log is damaged"))]
     entering = bench.broker.writer.submit(enter(ANN))
@@ -89,7 +89,7 @@ async def test_a_failed_append_has_the_log_probed_at_once(bench: BrokerBench) ->
 
 @with_broker()
 async def test_a_failure_that_passes_at_once_is_none(bench: BrokerBench) -> None:
-    """The probe goes well, and so does the append that is tried again."""
+    """The probe succeeds, and so does the repeated append."""
     bench.log.before_append = [unavailable]
     with capture_logs() as logged:
         entering = bench.broker.writer.submit(enter(ANN))
@@ -140,7 +140,7 @@ async def test_an_append_during_a_probe_outweighs_it(bench: BrokerBench) -> None
 
 @with_broker()
 async def test_a_log_that_became_shorter_is_lost(bench: BrokerBench) -> None:
-    """Its file may have been restored from a backup; no append can follow what was folded."""
+    """Its file may have been restored from a backup; no append can follow the folded commits."""
     answers = [EMPTY_TIP, None]
 
     async def tip() -> Tip:
@@ -153,7 +153,7 @@ async def test_a_log_that_became_shorter_is_lost(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_log_that_says_no_tip_is_lost(bench: BrokerBench) -> None:
-    """The reason holds nothing of the error, which may name its path."""
+    """The reason has nothing of the error, which may name its path."""
     bench.log.before_tip = [fails(LogUnavailableError("/home/ann/chat.db: gone"))]
     assert await after(bench, IDLE_PROBE_MS) == SILENT
 
@@ -180,7 +180,7 @@ async def test_readiness_rests_on_a_young_proof(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_failed_append_ends_the_proof_of_one_before(bench: BrokerBench) -> None:
-    """Readiness waits for the probe that the failure begins."""
+    """Readiness waits for the probe begun by the failure."""
     hung = asyncio.Event()
     await bench.do(enter(BOB))
     bench.log.before_append = [unavailable]

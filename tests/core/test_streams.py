@@ -1,4 +1,4 @@
-"""Open streams: bounded backlogs, and nobody waits for a client that does not read."""
+"""Open streams: bounded backlogs, and no wait for a slow client."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ROUND_MS = SLOTS * SLOT_MS
 
 
 def methods(taken: list[Delivery]) -> list[str]:
-    """What a writer takes."""
+    """Return the methods of a writer's frames."""
     return [delivery.notification.method for delivery in taken]
 
 
 @with_broker()
 async def test_a_stream_carries_what_its_connections_are_told(bench: BrokerBench) -> None:
-    """In order, all that came since the last look at once; attaching twice is attaching once."""
+    """All new deliveries are written at once, in order; attaching twice is attaching once."""
     stream = bench.stream(ANN, BOB, ANN)
     room = await bench.pair(ANN, BOB)
     await bench.do(say(ANN, "hi", None, room))
@@ -40,7 +40,7 @@ async def test_a_stream_carries_what_its_connections_are_told(bench: BrokerBench
 
 @with_broker()
 async def test_a_stream_waits_for_the_next(bench: BrokerBench) -> None:
-    """Until something comes, which is written at once."""
+    """The next delivery is written at once."""
     stream = bench.stream(ANN)
     running = asyncio.ensure_future(stream.run())
     await settle()
@@ -62,7 +62,7 @@ async def test_a_detached_connection_is_carried_no_more(bench: BrokerBench) -> N
 
 @with_broker(Policy(stream_backlog_max=3, messages_per_10s_max=100))
 async def test_a_full_backlog_cuts_the_stream(bench: BrokerBench) -> None:
-    """The sender does not wait, the backlog goes, and the log has what it held."""
+    """The sender does not wait, the backlog is dropped, and the log has its events."""
     stream = bench.stream(BOB)
     room = await bench.pair(ANN, BOB)
     cursor = bench.broker.state.position
@@ -104,7 +104,7 @@ async def test_one_slow_stream_does_not_cut_another(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_an_ended_stream_writes_what_it_has(bench: BrokerBench) -> None:
-    """And hears no more; nobody can be attached to it."""
+    """It gets nothing more, and no connection can be attached to it."""
     stream = bench.stream(ANN)
     room = await bench.pair(ANN, BOB)
     stream.end()
@@ -128,7 +128,7 @@ async def test_an_end_wakes_the_loop(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_delivery_to_an_ended_stream_is_dropped(bench: BrokerBench) -> None:
-    """As one may be on its way while it ends."""
+    """A delivery may be under way at the end."""
     stream = bench.stream(ANN)
     await bench.pair(ANN, BOB)
     delivery = (await bench.taken(stream))[0]
@@ -139,7 +139,7 @@ async def test_a_delivery_to_an_ended_stream_is_dropped(bench: BrokerBench) -> N
 
 @with_broker(Policy(streams_max=2))
 async def test_there_are_only_so_many_streams(bench: BrokerBench) -> None:
-    """One more is refused; one that is closed makes room."""
+    """One more is refused; a closed one makes room."""
     first = bench.stream(ANN)
     bench.stream(BOB)
     with pytest.raises(TooManyStreamsError):
@@ -158,7 +158,7 @@ async def test_a_broker_that_shuts_down_opens_none(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_shutdown_ends_all(bench: BrokerBench) -> None:
-    """Gracefully: each stream writes what it has; no ping comes after."""
+    """Each stream writes its backlog; no ping comes after."""
     streams = [bench.stream(ANN, pinged=True), bench.stream(BOB)]
     await bench.pair(ANN, BOB)
     bench.streams.end_all()
@@ -222,7 +222,7 @@ async def test_open_streams_and_what_is_written_are_measured(bench: BrokerBench)
 
 @with_broker()
 async def test_a_listener_is_present(bench: BrokerBench) -> None:
-    """From attaching to detaching."""
+    """Presence lasts from attaching to detaching."""
     await bench.do(enter(ANN))
     stream = bench.stream(ANN)
     await bench.clock.advance(10 * bench.broker.state.policy.idle_grace_queue_ms)
@@ -264,7 +264,7 @@ async def test_a_stream_that_waits_writes_at_once(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_delivery_that_has_to_wait_is_written_in_its_turn(bench: BrokerBench) -> None:
-    """From the first that has to wait until the loop is back, all later ones wait behind it."""
+    """After one delivery that has to wait, all later ones wait behind it until the loop is back."""
     stream = bench.stream(BOB)
     room, client = await bench.pair(ANN, BOB), bench.client_of(stream)
     running = asyncio.ensure_future(stream.run())
@@ -297,7 +297,7 @@ async def test_a_ping_that_is_due_is_written(bench: BrokerBench) -> None:
 
 
 def test_the_streams_of_one_of_several_brokers_end_one_by_one() -> None:
-    """Over a second and in random order, so that their clients do not come to the others at the same moment."""
+    """They end over a second in random order, so that their clients do not reach the others all at once."""
 
     async def scenario() -> None:
         (log,) = FaultyLog.shared(1)
@@ -324,7 +324,7 @@ def test_the_streams_of_one_of_several_brokers_end_one_by_one() -> None:
 
 
 def test_a_second_end_is_at_once() -> None:
-    """As for a broker of its own."""
+    """A second shutdown does not spread the ends."""
 
     async def scenario() -> None:
         (log,) = FaultyLog.shared(1)

@@ -1,4 +1,4 @@
-"""A call that lasts until there is something to tell."""
+"""A call that lasts until there is an event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def waiting(wait: Wait) -> asyncio.Task[Waited]:
 
 
 def methods(waited: Waited) -> list[str]:
-    """What came of it."""
+    """Return the methods of a result."""
     return [event.method for event in waited.page.events]
 
 
@@ -48,7 +48,7 @@ async def test_it_returns_as_soon_as_something_comes(bench: BrokerBench) -> None
 
 @with_broker()
 async def test_it_returns_at_once_when_something_stands_already(bench: BrokerBench) -> None:
-    """Nothing that came before it is lost."""
+    """Earlier events are not lost."""
     room, cursor = await chatting(bench)
     await bench.do(say(ANN, "hi", None, room))
     waited = await bench.broker.waits.start(BOB, cursor, MINUTE).run()
@@ -68,7 +68,7 @@ async def test_nothing_can_come_to_the_idle(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_it_ends_when_its_time_is_up(bench: BrokerBench) -> None:
-    """Empty, timed out, and with the cursor that it was given: where others are is not told."""
+    """The result is empty, timed out, and has the given cursor: the positions of others stay hidden."""
     _, cursor = await chatting(bench)
     wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await bench.clock.advance(1_000)
@@ -91,7 +91,7 @@ async def test_a_wait_of_no_time_is_a_look(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_two_waits_of_one_connection_both_get_it(bench: BrokerBench) -> None:
-    """Neither takes it from the other, and neither does a third that comes later."""
+    """Both get the event, and so does a third wait that comes later."""
     room, cursor = await chatting(bench)
     waits = [waiting(bench.broker.waits.start(BOB, cursor, MINUTE)) for _ in range(2)]
     await settle()
@@ -120,7 +120,7 @@ async def test_a_connection_has_a_limited_number_of_waits(bench: BrokerBench) ->
 
 @with_broker()
 async def test_a_wait_that_breaks_off_loses_nothing(bench: BrokerBench) -> None:
-    """The next one from the same cursor gets what came."""
+    """The next wait from the same cursor gets the events."""
     room, cursor = await chatting(bench)
     wait = waiting(bench.broker.waits.start(BOB, cursor, MINUTE))
     await settle()
@@ -134,7 +134,7 @@ async def test_a_wait_that_breaks_off_loses_nothing(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_it_ends_when_ones_own_conversation_does(bench: BrokerBench) -> None:
-    """Whoever left is idle, and nothing more can come."""
+    """The member has left, and gets nothing more."""
     room, cursor = await chatting(bench)
     wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await settle()
@@ -145,7 +145,7 @@ async def test_it_ends_when_ones_own_conversation_does(bench: BrokerBench) -> No
 
 @with_broker(Policy(connections_kept=2))
 async def test_who_is_forgotten_with_their_last_notification_is_given_it(bench: BrokerBench) -> None:
-    """Where more people are active than are kept, whoever is left alone is forgotten by the same commit."""
+    """With more active people than are kept, a left partner may be forgotten by the same commit."""
     await bench.pair(CAT, DAN)
     room, cursor = await chatting(bench)
     wait = waiting(bench.broker.waits.start(BOB, cursor, MINUTE))
@@ -173,7 +173,7 @@ async def test_what_one_says_oneself_does_not_end_it(bench: BrokerBench) -> None
 
 @with_broker()
 async def test_what_comes_while_it_looks_is_seen(bench: BrokerBench) -> None:
-    """Though that look finds nothing: what it went into the log for is not kept any more."""
+    """The look itself finds nothing in the trimmed log; an event during it still ends the wait."""
     room, _ = await chatting(bench)
     state = bench.broker.state
     await bench.log.compact(Snapshot(state.tip, state))
@@ -189,7 +189,7 @@ async def test_what_comes_while_it_looks_is_seen(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_shutdown_ends_it(bench: BrokerBench) -> None:
-    """As if its time were up: the client asks again, and meets the successor."""
+    """It ends as at its timeout: the client asks again, and meets the successor."""
     _, cursor = await chatting(bench)
     wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await settle()
@@ -230,7 +230,7 @@ async def test_progress_is_told_every_ten_seconds(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_progress_is_told_whatever_happens_meanwhile(bench: BrokerBench) -> None:
-    """One who says something every few seconds hears it all the same."""
+    """A member that sends every few seconds gets it all the same."""
     room, cursor = await chatting(bench)
     told_ms: list[float] = []
 

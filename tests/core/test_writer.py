@@ -1,4 +1,4 @@
-"""Decide, append, evolve, announce: over a log that conflicts, hangs, fails, or lands without saying so."""
+"""Decide, append, evolve, announce: over a log that conflicts, hangs, fails, or stores without an answer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_a_refusal_is_a_value_and_leaves_the_log_alone(bench: Bench) -> No
 
 @on_bench
 async def test_facts_are_fresh(bench: Bench) -> None:
-    """Each command that may match has a room id of its own, each text a salt, and nothing else has either."""
+    """Each command with a possible match has its own room id, each text a salt; all others have neither."""
     for who in (ANN, BOB, CAT, DAN):
         await bench.writer.submit(enter(who))
     for who in (ANN, BOB):
@@ -110,7 +110,7 @@ async def test_an_answer_waits_for_what_it_was_decided_upon(bench: Bench) -> Non
 
 @on_bench
 async def test_answers_come_in_the_order_of_the_commits(bench: Bench) -> None:
-    """As the commands were given."""
+    """The order is that of the commands."""
     order: list[int] = []
     landed = asyncio.Event()
     bench.log.before_append = [until(landed)]
@@ -128,7 +128,7 @@ async def test_answers_come_in_the_order_of_the_commits(bench: Bench) -> None:
 
 @on_bench
 async def test_two_hundred_at_once_make_a_hundred_rooms(bench: Bench) -> None:
-    """Each of two different people, everyone in exactly one."""
+    """Each room has two different people, and each person has one room."""
     people = [ConnectionId(f"c_{number}") for number in range(200)]
     await asyncio.gather(*(bench.writer.submit(enter(who)) for who in people))
     rooms = [event for commit in bench.announced for event in commit.events if isinstance(event, RoomOpened)]
@@ -139,7 +139,7 @@ async def test_two_hundred_at_once_make_a_hundred_rooms(bench: Bench) -> None:
 
 @on_bench
 async def test_a_conflict_is_folded_and_decided_again(bench: Bench) -> None:
-    """Another writer was faster: the room that this one thought of opening is another by then."""
+    """Another writer was faster and matched the partner, so the newcomer waits instead."""
     await bench.writer.submit(enter(ANN))
 
     async def another_writes() -> None:
@@ -159,7 +159,7 @@ async def test_a_conflict_is_folded_and_decided_again(bench: Bench) -> None:
 
 @on_bench
 async def test_a_conflict_may_change_the_answer(bench: Bench) -> None:
-    """What another writer did can make of a yes a no, or a repeat."""
+    """Another writer's commit can turn a success into a refusal, or into a repeat."""
     await bench.writer.submit(enter(ANN))
 
     async def another_writes() -> None:
@@ -173,7 +173,7 @@ async def test_a_conflict_may_change_the_answer(bench: Bench) -> None:
 
 @on_bench
 async def test_conflicts_again_and_again_are_followed(bench: Bench) -> None:
-    """Each time what was missed is folded, announced in order, and the command decided anew."""
+    """Each time, missed commits are folded and announced in order, and the command is decided anew."""
     others = [ConnectionId(f"c_{number}") for number in range(10)]
 
     def entering(who: ConnectionId) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -187,7 +187,7 @@ async def test_conflicts_again_and_again_are_followed(bench: Bench) -> None:
 
 @on_bench
 async def test_a_message_is_not_stored_twice_by_a_conflict(bench: Bench) -> None:
-    """A repeat that reached another worker first is recognised when it is decided again."""
+    """The second decision recognises a repeat already stored by another worker."""
     await bench.writer.submit(enter(ANN))
     await bench.writer.submit(enter(BOB))
     hello = say(ANN, "hello", "m1", room_of(bench.state, ANN))
@@ -242,7 +242,7 @@ async def test_a_landed_append_with_others_behind_it_is_done(bench: Bench) -> No
 
 @on_bench
 async def test_a_log_that_hangs_is_unavailable_in_time(bench: Bench) -> None:
-    """At each command's own deadline; what was asked may yet be carried out."""
+    """Each command has its own deadline, and may still be carried out after it."""
     landed = asyncio.Event()
     bench.log.before_append = [until(landed)]
     first = bench.submit(enter(ANN))
@@ -276,7 +276,7 @@ async def test_a_log_that_hung_is_used_again(bench: Bench) -> None:
 
 @on_bench
 async def test_a_log_that_stays_away_is_given_up(bench: Bench) -> None:
-    """Once nobody waits for the answer any more, nothing is tried any more."""
+    """The last timeout ends the attempts."""
     bench.log.before_append = [unavailable] * 200
     answer = bench.submit(enter(ANN))
     await bench.clock.advance(5_000 + RETRY_MS)
@@ -292,7 +292,7 @@ async def test_a_log_that_stays_away_is_given_up(bench: Bench) -> None:
 
 @on_bench
 async def test_what_landed_unseen_is_known_before_the_next_decision(bench: Bench) -> None:
-    """An append that was given up may have landed: a repeat, a refusal and a leaving see that it did."""
+    """A given-up append may have landed: a repeat, a refusal and a leaving take account of it."""
     bench.log.after_append = [unavailable]
     bench.log.before_append = [nothing] + [unavailable] * 200
     answer = bench.submit(enter(ANN))
@@ -328,7 +328,7 @@ async def test_a_caller_who_goes_cancels_nothing(bench: Bench) -> None:
 
 @on_bench
 async def test_time_never_goes_back(bench: Bench) -> None:
-    """Whatever the machine's clock does."""
+    """The machine's clock may jump in both directions."""
     await bench.writer.submit(enter(ANN))
     bench.clock.jump_wall(-3_600_000)
     await bench.writer.submit(enter(BOB))
@@ -342,7 +342,7 @@ async def test_time_never_goes_back(bench: Bench) -> None:
 
 
 def test_a_clock_that_is_set_back_costs_nobody_their_allowance() -> None:
-    """Whoever was too fast waits a little, and not until the clock is where it was."""
+    """The wait is short, and does not last until the clock is back."""
 
     async def scenario() -> None:
         bench = await Bench.started(Policy(messages_per_10s_max=1))
@@ -362,7 +362,7 @@ def test_a_clock_that_is_set_back_costs_nobody_their_allowance() -> None:
 
 
 def test_a_clock_that_was_a_day_ahead_leaves_rate_limits_at_their_speed() -> None:
-    """Also after a restart on the log whose last commits are a day ahead, and `at_ms` never goes back."""
+    """This holds after a restart on a log a day ahead, too, and `at_ms` never goes back."""
 
     async def scenario() -> None:
         policy = Policy(messages_per_10s_max=1)
@@ -393,7 +393,7 @@ def test_a_clock_that_was_a_day_ahead_leaves_rate_limits_at_their_speed() -> Non
 
 @on_bench
 async def test_a_conflict_is_decided_again_at_its_own_time(bench: Bench) -> None:
-    """Never before what came first."""
+    """The time is never before that of earlier commits."""
 
     async def another_writes_later() -> None:
         bench.clock.jump_wall(-7_000)
@@ -428,7 +428,7 @@ async def test_the_absent_are_asked_for_only_where_it_matters(bench: Bench) -> N
 
 @on_bench
 async def test_one_look_for_the_absent_serves_a_batch(bench: Bench) -> None:
-    """When all fall silent at once and come back at once, a look for each would be a look too many."""
+    """A separate look for each command would be wasteful after a common silence and return."""
     await bench.writer.submit(enter(ANN))
     bench.absent = [Disconnect(ANN, "timeout", 2)]
     await asyncio.gather(*(bench.writer.submit(command) for command in (leave_queue(DAN), enter(BOB), enter(CAT))))
@@ -504,7 +504,7 @@ def test_a_bug_in_a_rule_is_unavailable_and_no_end(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_log_that_was_rolled_back_is_never_folded_on() -> None:
-    """Every command is unavailable, and what is known stays what it was."""
+    """Every command is unavailable, and the state stays the same."""
 
     async def scenario() -> None:
         bench = await Bench.started()
@@ -522,7 +522,7 @@ def test_a_log_that_was_rolled_back_is_never_folded_on() -> None:
 
 
 def test_a_log_that_was_replaced_is_never_folded_on() -> None:
-    """As long as the old one, and with another past."""
+    """The new log is as long as the old one, with another past."""
 
     async def scenario() -> None:
         bench = await Bench.started()
@@ -539,7 +539,7 @@ def test_a_log_that_was_replaced_is_never_folded_on() -> None:
 
 
 def test_a_start_folds_what_the_log_holds() -> None:
-    """From the beginning or from the base; a policy that is in force already is not adopted again."""
+    """It begins at the first commit or at the base; a policy already in force is not adopted again."""
 
     async def scenario() -> None:
         before = await Bench.started()
@@ -559,7 +559,7 @@ def test_a_start_folds_what_the_log_holds() -> None:
 
 
 def test_a_start_with_other_limits_says_so_in_the_log() -> None:
-    """From then on every decision is made under them."""
+    """Every decision after it is made under them."""
 
     async def scenario() -> None:
         bench = await Bench.started()
@@ -615,7 +615,7 @@ def test_a_start_reads_a_long_log_to_its_end() -> None:
 
 @pytest.mark.parametrize("keep", [1, 2, 3, 10, 50])
 def test_the_log_is_bounded_by_compaction(keep: int) -> None:
-    """Never more than the bound and what one batch adds, never less than about half of it; nothing is lost."""
+    """The log stays between about half of the bound and the bound plus one batch; nothing is lost."""
 
     async def scenario() -> None:
         bench = await Bench.started(keep_commits=keep)
@@ -689,7 +689,7 @@ def test_no_command_waits_for_a_compaction() -> None:
 
 
 def test_a_log_that_never_waits_is_compacted_at_once() -> None:
-    """When a command is answered, no more commits are held than may be."""
+    """After each answer, the log is within its bound."""
 
     async def scenario() -> None:
         log = MemoryLog()
@@ -719,7 +719,7 @@ def test_how_long_an_append_took_is_told() -> None:
 
 
 def test_several_workers_on_one_log_agree() -> None:
-    """Each decides on its own replica; the log decides between them, and everyone is in one place."""
+    """Each decides on its own replica; the log decides between them, and each person has one place."""
 
     async def scenario() -> None:
         inner, clock = MemoryLog(), FakeClock()
@@ -747,7 +747,7 @@ def test_several_workers_on_one_log_agree() -> None:
 
 
 def test_conflicts_without_end_cost_no_loop() -> None:
-    """A store that says conflict and shows nothing new is out of order: unavailable, and the others get their turn."""
+    """A store with conflicts and no new commits is out of order: commands fail, and later ones get a turn."""
 
     async def scenario() -> None:
         bench = await Bench.started()
@@ -773,7 +773,7 @@ async def _trimmed_to_the_tip(log: MemoryLog) -> None:
 
 
 def test_a_log_that_was_trimmed_to_its_tip_is_gone_on_with() -> None:
-    """Also where the broker had not seen all of it: what landed unanswered is in the snapshot alone."""
+    """This holds for a broker that is behind, too: an unanswered append is only in the snapshot."""
 
     async def scenario() -> None:
         bench = await Bench.started()
@@ -791,7 +791,7 @@ def test_a_log_that_was_trimmed_to_its_tip_is_gone_on_with() -> None:
 
 
 def test_what_may_stand_among_what_was_trimmed_is_not_said_again() -> None:
-    """An append that landed unanswered, and was trimmed before it could be asked for: nobody can tell any more."""
+    """It is unknown whether an append landed if the log was trimmed before the next look."""
 
     async def scenario() -> None:
         bench = await Bench.started()
@@ -813,7 +813,7 @@ def test_what_may_stand_among_what_was_trimmed_is_not_said_again() -> None:
 
 
 def test_a_start_goes_on_though_the_log_is_trimmed_meanwhile() -> None:
-    """Between the snapshot that it began with and the commits behind it."""
+    """The trim comes between its snapshot and the commits after it."""
 
     async def scenario() -> None:
         before = await Bench.started()

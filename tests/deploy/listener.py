@@ -1,4 +1,4 @@
-"""People who hear and speak through a proxy, also while a worker behind it ends."""
+"""People listening and speaking through a proxy, also while a worker behind it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tests.facade.people import Event, Frames, InSession, Json, Modern, Person, 
 
 
 class Listener:
-    """One who hears by streams, each of which goes on where the one before was cut, and by cursor where none can."""
+    """A person listening through a proxy: a new stream continues where the last one was cut.
+
+    Where no stream can continue, a read by cursor fetches the gap.
+    """
 
     def __init__(self, person: InSession | Modern) -> None:
         self.person = person
@@ -31,10 +34,10 @@ class Listener:
         opening = self.person.stream(self._last_id) if is_session else self.person.stream()
         try:
             self._frames = await self._open.enter_async_context(opening)
-        except (AssertionError, KeyError, httpx.TransportError):  # no stream, or no frame that acknowledges it
+        except (AssertionError, KeyError, httpx.TransportError):  # no stream, or none that acknowledges
             return False
         self._seen = 0
-        if not is_session:  # it has no event ids, and its first frame is the acknowledgement
+        if not is_session:  # no event ids in this era, and the first frame is the acknowledgement
             self._seen = 1
             self.heard += texts(await self._missed())
         return self._frames.response.status_code == 200
@@ -44,10 +47,10 @@ class Listener:
             try:
                 return await self.person.hear(0)
             except (LookupError, ValueError, RefusedError, httpx.TransportError):
-                await asyncio.sleep(0)  # its call met the worker that ended
+                await asyncio.sleep(0)  # the worker ended during the call
 
     async def until_heard(self, number: int) -> None:
-        """Return once so many messages were heard; a stream that ends is opened anew."""
+        """Return after `number` messages were heard; open a new stream when one ends."""
         while len(self.heard) < number:
             frames = await self._changed()
             for event in frames.events[self._seen :]:
@@ -58,7 +61,7 @@ class Listener:
                 await self.listen()
 
     async def _changed(self) -> Frames:
-        """Return the stream, once it has brought something more or has ended."""
+        """Return the stream after it has brought an event or has ended."""
         frames = self._frames
         assert frames is not None
         await frames.until(lambda: len(frames.events) > self._seen or frames.ended)
@@ -77,7 +80,7 @@ class Listener:
 
 
 async def insist(person: Person, text: str, number: int) -> None:
-    """Say `text` until it is acknowledged, each time under one name, so that it is said once."""
+    """Send `text` until it is acknowledged, always with the same message id, so that it is said once."""
     while True:
         try:
             await person.say(text, message_id=f"m{number}")

@@ -1,4 +1,4 @@
-"""The load balancers, with the configurations of `deploy/`; only addresses, ports and paths are other ones."""
+"""The load balancers with the configurations of `deploy/`; only addresses, ports and paths differ."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ STARTED_WITHIN_SECONDS = 20
 
 
 class Backend(NamedTuple):
-    """A worker as a proxy has it."""
+    """A worker in a proxy's configuration."""
 
     port: int
     admin_port: int
 
 
 class Front(NamedTuple):
-    """A running proxy, and what it was given to run with."""
+    """A running proxy: its port and its folder."""
 
     port: int
     folder: Path
@@ -43,7 +43,7 @@ class Front(NamedTuple):
 
 
 def substituted(file: str, changes: Mapping[str, str]) -> str:
-    """Return the text of `deploy/file`, in which each key of `changes` has to stand once, with its value there."""
+    """Return `deploy/file` with each key of `changes` replaced by its value; each key must occur exactly once."""
     text = (DEPLOY / file).read_text(encoding="utf-8")
     for documented, here in changes.items():
         assert text.count(documented) == 1, f"{documented!r} stands {text.count(documented)} times in {file}"
@@ -52,7 +52,7 @@ def substituted(file: str, changes: Mapping[str, str]) -> str:
 
 
 def program(name: str, package: str | None = None) -> str:
-    """Return the path of a program, or skip the test; `package` of Debian has it, if not one of that name."""
+    """Return the path of a program, or skip the test; its Debian package is `package`, by default of the same name."""
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":" + PROGRAMS)
     if found is None:
         pytest.skip(f"{name} is not installed (Debian: apt-get install {package or name})")
@@ -80,7 +80,7 @@ def _haproxy(folder: Path, port: int, first: Backend, second: Backend) -> list[s
         "    bind :80\n": f"    bind 127.0.0.1:{port}\n",
         "/run/haproxy/admin.sock": f"{folder}/admin.sock",
     }
-    if os.geteuid() != 0:  # only root can become another user
+    if os.geteuid() != 0:  # only root can change the user
         changes["    user haproxy\n    group haproxy\n"] = ""
     config = folder / "haproxy.cfg"
     config.write_text(substituted("haproxy.cfg", changes))

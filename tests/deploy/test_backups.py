@@ -32,14 +32,14 @@ ANN, BOB = ConnectionId(f"c_{'a' * 32}"), ConnectionId(f"c_{'b' * 32}")
 
 
 def blocks(store: str) -> tuple[str, str]:
-    """Return the commands of the page that make a backup of a store, and those that restore it."""
+    """Return the page's backup commands for a store, and its restore commands."""
     section = PAGE.partition(f"### {store}\n")[2].partition("\n##")[0]
     backup, restore = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     return backup, restore
 
 
 def run(commands: str, folder: Path, changes: Mapping[str, str]) -> None:
-    """Run commands of the page in `folder`, with each key of `changes` replaced, which has to be in them."""
+    """Run the page's `commands` in `folder` with each key of `changes` replaced; each must occur in them."""
     for documented, here in changes.items():
         assert documented in commands, documented
         commands = commands.replace(documented, here)
@@ -55,7 +55,7 @@ def run(commands: str, folder: Path, changes: Mapping[str, str]) -> None:
 
 
 async def written(url: str, who: ConnectionId) -> tuple[Tip, str]:
-    """Have a broker start on the log, let `who` enter its queue; return the log's tip and its epoch."""
+    """Start a broker on the log and let `who` enter the queue; return the log's tip and its epoch."""
     log = await open_log(url)
     broker = Broker(log, SystemClock())
     await broker.start(Policy())
@@ -76,7 +76,7 @@ async def stored(url: str) -> tuple[Tip, str]:
 
 
 async def test_a_file_is_restored(tmp_path: Path) -> None:
-    """To the commit of the backup, with an epoch of its own; a broker goes on with it."""
+    """A restored file ends at the commit of the backup and has a new epoch; a broker can append to it."""
     backup, restore = blocks("SQLite")
     tip, epoch = await written(f"sqlite:{tmp_path}/chat.db", ANN)
     await asyncio.to_thread(run, backup, tmp_path, {})
@@ -90,7 +90,7 @@ async def test_a_file_is_restored(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_valkey_is_restored(tmp_path: Path) -> None:
-    """The same, by a server that reads the backup and writes the append-only file."""
+    """A server that reads the backup and writes the append-only file has the log of the backup, with a new epoch."""
     program("redis-cli", "redis-tools")
     backup, restore = blocks("Redis and Valkey")
     (tmp_path / "programs").mkdir()
@@ -116,7 +116,7 @@ async def test_valkey_is_restored(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_postgresql_is_restored(tmp_path: Path) -> None:
-    """The same, beside the log as it was."""
+    """The backup is restored next to the original log, with a new epoch."""
     for name in ("pg_dump", "pg_restore", "psql"):
         program(name, "postgresql-client")
     backup, restore = blocks("PostgreSQL")
@@ -135,7 +135,7 @@ async def test_postgresql_is_restored(tmp_path: Path) -> None:
 
 
 def _debians_server() -> Server:
-    """Return the server whose version the installed `pg_dump` has; skip the test if there is none."""
+    """Return a server of the same version as the installed `pg_dump`; skip the test if there is none."""
     found = shutil.which("pg_dump")
     told = subprocess.run([str(found), "--version"], capture_output=True, text=True, check=True).stdout
     version = int(re.findall(r" (\d+)", told)[0])

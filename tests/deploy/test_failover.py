@@ -1,4 +1,4 @@
-"""The failover drill of docs/operating.md: a replica that lacks what was acknowledged last becomes the primary."""
+"""The failover drill of docs/operating.md: a replica without the last acknowledged commits becomes the primary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 @asynccontextmanager
 async def replicated() -> AsyncIterator[tuple[RedisServer, RedisServer, Relay]]:
-    """A primary, a replica that has all of it, and the address that leads to the one or the other."""
+    """Yield a primary, its replica in full sync, and a relay address for either of them."""
     with running("valkey") as primary, running("valkey") as replica:
         async with relaying(primary.port) as address:
             replica.client.replicaof("127.0.0.1", primary.port)
@@ -38,7 +38,7 @@ async def replicated() -> AsyncIterator[tuple[RedisServer, RedisServer, Relay]]:
 
 
 def promoted(replica: RedisServer, folder: Path) -> None:
-    """Run the page's command that makes the replica a primary."""
+    """Run the page's command for making the replica a primary."""
     (command,) = re.findall(r"^    (redis-cli .* replicaof no one)", PAGE, re.MULTILINE)
     run(command, folder, {"redis://10.0.0.7:6379": f"redis://127.0.0.1:{replica.port}"})
 
@@ -50,14 +50,14 @@ async def insist(person: Person, message: str) -> None:
         try:
             arguments = {"handle": person.handle, "room_id": person.room_id, "message": message, "message_id": "again"}
             return not (await person.tool("send_message", arguments)).get("isError")
-        except (LookupError, httpx.TransportError):  # no worker is there, or one that ends
+        except (LookupError, httpx.TransportError):  # no worker listens, or it is ending
             return False
 
     await until(is_said)
 
 
 async def test_a_room_goes_on_without_what_the_replica_lacked(tmp_path: Path) -> None:
-    """The workers notice, start again, and fold what is there; what was lost is no part of the history."""
+    """The workers notice, restart and fold the replica's log; the lost message is not in the history."""
     program("redis-cli", "redis-tools")
     async with replicated() as (primary, replica, address):
         served = Served(f"redis://127.0.0.1:{address.port}/?name=chat", workers=2)
@@ -66,7 +66,7 @@ async def test_a_room_goes_on_without_what_the_replica_lacked(tmp_path: Path) ->
             async with crowd(cast("Running", Front(served.port, tmp_path))) as people:
                 ann, bob = await people.pair("2025", "2026")
                 await bob.say("kept")
-                await asyncio.to_thread(promoted, replica, tmp_path)  # the line is cut first, so that something is lost
+                await asyncio.to_thread(promoted, replica, tmp_path)  # the link is cut first, to lose a message
                 await bob.say("lost", cursor=bob.cursor)
                 assert texts(await ann.hear()) == ["kept", "lost"]
                 started = [await metric(port, "process_start_time_seconds") for port in served.admin_ports]

@@ -1,4 +1,4 @@
-"""The files of `deploy/` that are no proxy's: each is read as its program does, and holds to the settings there are."""
+"""The files of `deploy/` except the proxies': their own programs accept them, and their settings exist."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PROMQL = {"and", "by", "count", "for", "histogram_quantile", "job", "max", "on",
 
 
 def settings_of(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Return what `serve` makes of a command line and an environment, each of which has to be valid."""
+    """Return the settings of `serve` for a command line and an environment; both must be valid."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_flags(parser)
     assert unknown_variables(environment) == []
@@ -60,7 +60,7 @@ class TestUnit:
         return str(found.replace("\\\n", " "))
 
     def test_its_command_is_valid_with_the_log_of_its_comment(self) -> None:
-        """Flags, values, and the file of variables."""
+        """Flags, values and the file of variables are valid."""
         _, command, *arguments = shlex.split(self.value("ExecStart"))
         assert command == "serve"
         variable, _, url = re.search(r"^#   (CHAT_BROKER_LOG)(=)(.*)", self.TEXT, re.MULTILINE).groups()
@@ -68,11 +68,11 @@ class TestUnit:
         assert (settings.workers, settings.admin_port, settings.log) == (4, 9000, url)
 
     def test_it_gives_the_workers_the_time_that_they_take(self) -> None:
-        """The service manager kills nothing that would have ended by itself."""
+        """The service manager waits longer than the workers need to end by themselves."""
         assert int(self.value("TimeoutStopSec")) > ENDED_WITHIN_S + 1
 
     def test_systemd_takes_it(self, tmp_path: Path) -> None:
-        """Not one line of it is unknown or invalid."""
+        """`systemd-analyze verify` finds no unknown or invalid line."""
         analyze = program("systemd-analyze", "systemd")
         unit = tmp_path / "chat-broker.service"
         unit.write_text(substituted(unit.name, {"ExecStart=/opt/chat-broker/bin/chat-broker": "ExecStart=/bin/true"}))
@@ -81,16 +81,16 @@ class TestUnit:
 
 
 class TestCompose:
-    """`compose.yaml`, with the files that it hands to its containers."""
+    """`compose.yaml` and the files that it mounts."""
 
     SERVICES: Mapping[str, Any] = read_yaml("compose.yaml")["services"]
 
     def workers(self) -> Mapping[str, Any]:
-        """Return the services that run the broker."""
+        """Return the services running the broker."""
         return {name: service for name, service in self.SERVICES.items() if service["image"] == "chat-broker"}
 
     def test_workers_get_valid_settings(self) -> None:
-        """Their variables are settings, with values that `serve` takes; all of them have the same."""
+        """All workers have the same variables: known settings with valid values."""
         assert len(self.workers()) == 2
         (environment,) = {json.dumps(worker["environment"]) for worker in self.workers().values()}
         settings = settings_of([], {**json.loads(environment), "CHAT_BROKER_ALLOW_HOST": "chat.example.com"})
@@ -98,7 +98,7 @@ class TestCompose:
         assert settings.trust_proxies == (self.SERVICES["nginx"]["networks"]["chat"]["ipv4_address"],)
 
     def test_nginx_and_haproxy_know_the_workers_by_their_addresses(self) -> None:
-        """All of them, and no other."""
+        """The proxies list the addresses of all workers, and no other."""
         addresses = [f"{worker['networks']['chat']['ipv4_address']}:8000" for worker in self.workers().values()]
         nginx = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
         haproxy = (DEPLOY / "haproxy.cfg").read_text(encoding="utf-8")
@@ -106,14 +106,14 @@ class TestCompose:
         assert re.findall(r"^\s+server \w+ ([\d.:]+)", haproxy, re.MULTILINE) == addresses
 
     def test_prometheus_asks_each_worker(self) -> None:
-        """By its name, at the admin port."""
+        """Prometheus scrapes each worker by name, at the admin port."""
         (job,) = read_yaml("prometheus.yml")["scrape_configs"]
         (targets,) = job["static_configs"]
         port = next(iter(self.workers().values()))["environment"]["CHAT_BROKER_ADMIN_PORT"]
         assert targets["targets"] == [f"{name}:{port}" for name in self.workers()]
 
     def test_the_files_it_hands_over_are_there(self) -> None:
-        """A path that is missing would become a directory."""
+        """Every mounted file exists; Docker would create a directory for a missing one."""
         mounts = [mount for service in self.SERVICES.values() for mount in service.get("volumes", ())]
         files = [DEPLOY / mount.partition(":")[0] for mount in mounts if mount.startswith("./")]
         assert len(files) == 3
@@ -123,7 +123,7 @@ class TestCompose:
 
     @pytest.mark.anyio
     async def test_its_valkey_keeps_what_it_acknowledges(self) -> None:
-        """A real one starts with its settings, and `--log-synchronous full` accepts them."""
+        """A real server starts with its settings, and `--log-synchronous full` accepts them."""
         program_name, *settings = self.SERVICES["valkey"]["command"]
         assert program_name == "valkey-server"
         with running("valkey", settings) as server:
@@ -139,7 +139,7 @@ class TestMonitoring:
 
     @pytest.mark.anyio
     async def test_alerts_ask_for_metrics_that_there_are(self) -> None:
-        """A name with a typo would never fire."""
+        """Every metric in an alert exists; an alert on a misspelt name would never fire."""
         rendered = Broker(MemoryLog(), SystemClock()).metrics.render().decode()
         families = list(text_string_to_metric_families(rendered))
         there = {sample.name for family in families for sample in family.samples} | {"up"}
@@ -151,19 +151,19 @@ class TestMonitoring:
             assert asked <= there, rule["alert"]
 
     def test_each_alert_is_explained(self) -> None:
-        """The page for operators says what to do."""
+        """The page for operators describes each alert."""
         page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
         assert [rule["alert"] for rule in self.RULES if f"`{rule['alert']}`" not in page] == []
 
     def test_each_reason_of_readiness_is_explained(self) -> None:
-        """All that `/readyz` may say."""
+        """The page for operators describes each reason in `/readyz`."""
         page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
         reasons = [reason for part in get_args(Unready) for reason in (get_args(part) or (part,))]
         assert len(reasons) == 5
         assert [reason for reason in reasons if f"| `{reason}` |" not in page] == []
 
     def test_promtool_takes_them(self) -> None:
-        """Expressions and templates as well."""
+        """`promtool` accepts the expressions and the templates."""
         found = subprocess.run(
             [program("promtool", "prometheus"), "check", "config", str(DEPLOY / "prometheus.yml")],
             capture_output=True,
@@ -179,7 +179,7 @@ class TestKubernetes:
     PAGE = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
 
     def test_it_is_valid_and_asks_what_there_is(self) -> None:
-        """Its variables are settings; its probes are of paths and a port that are served."""
+        """Its variables are settings, and its probes use served paths and the served port."""
         (text,) = re.findall(r"```yaml\n(.*?)```", self.PAGE, re.DOTALL)
         deployment = yaml.safe_load(text)
         spec = deployment["spec"]["template"]["spec"]
@@ -196,20 +196,20 @@ class TestKubernetes:
 
 
 class TestDockerfile:
-    """`Dockerfile`, whose steps are run in a directory."""
+    """`Dockerfile`, with its steps run in a directory."""
 
     LINES = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
 
     def steps(self, instruction: str) -> list[str]:
-        """Return the arguments of each line that begins with `instruction`."""
+        """Return the arguments of each line beginning with `instruction`."""
         return [line.removeprefix(instruction).strip() for line in self.LINES if line.startswith(f"{instruction} ")]
 
     def copied(self) -> list[list[str]]:
-        """Return what the first stage copies: sources, and the target."""
+        """Return the sources and the target of each copy in the first stage."""
         return [step.split() for step in self.steps("COPY") if not step.startswith("--from")]
 
     def test_it_copies_every_package(self) -> None:
-        """Those that are installed, and what their build reads."""
+        """The image gets every installed package and every file needed for their build."""
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         packages = {name.removesuffix("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
         sources = {source for *sources, _ in self.copied() for source in sources}
@@ -219,12 +219,12 @@ class TestDockerfile:
         assert {line.removeprefix("!") for line in sent if line.startswith("!")} == sources
 
     def test_it_runs_as_nobody_special(self) -> None:
-        """By numbers, so that a cluster's rule can see it."""
+        """The user and the group are numbers other than 0, so that a cluster's rule can check them."""
         assert all(int(number) > 0 for number in self.steps("USER")[-1].split(":"))
 
     @pytest.mark.slow
     def test_its_steps_give_a_broker_that_is_healthy(self, tmp_path: Path) -> None:
-        """Install as it does, start as it does, and ask as its health check does."""
+        """The steps of the image install a broker that starts and passes its health check."""
         for *sources, target in self.copied():
             for source in sources:
                 there = tmp_path / "source" / (target if target != "./" else source)

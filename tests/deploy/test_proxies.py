@@ -1,4 +1,4 @@
-"""Two workers of one log behind the load balancers of `deploy/`, with clients of both eras: no request has a home."""
+"""Two workers of one log behind the load balancers of `deploy/`, with clients of both eras, without sticky routing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def pair(valkey: RedisServer) -> Iterator[tuple[Served, Served]]:
 
 @pytest.fixture(params=sorted(PROXIES))
 def front(request: pytest.FixtureRequest, pair: tuple[Served, Served], tmp_path: Path) -> Iterator[Front]:
-    """Each proxy in turn, before that pair."""
+    """Each proxy in turn, in front of that pair."""
     with proxy(request.param, tmp_path, *map(backend, pair)) as running_proxy:
         yield running_proxy
 
@@ -74,7 +74,7 @@ async def total(name: str, *workers: Served, **labels: str) -> float:
 
 
 async def streams_are_open(kind: str, number: int, *workers: Served) -> None:
-    """Return once the workers have so many streams in all."""
+    """Return when the workers have `number` open streams in all."""
 
     async def there_are() -> bool:
         return await total("chat_broker_streams", *workers, kind=kind) == number
@@ -84,7 +84,7 @@ async def streams_are_open(kind: str, number: int, *workers: Served) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_people_talk_whichever_worker_serves_them(front: Front, pair: tuple[Served, Served], mode: str) -> None:
-    """The official client enters, is matched, hears and leaves. Both workers take part, by a stream or by commands."""
+    """The official client enters, is matched, listens and leaves; each worker serves a stream or a command."""
     kind = "get" if mode == "legacy" else "listen"
     before = [await metric(worker.admin_port, "chat_broker_appended_total") for worker in pair]
     ann, bob = Host(front.url, mode), Host(front.url, mode)
@@ -114,7 +114,7 @@ async def test_people_talk_whichever_worker_serves_them(front: Front, pair: tupl
 
 
 def test_the_lines_for_tls_are_valid(tmp_path: Path) -> None:
-    """Those that are comments as shipped, in the place of the line without TLS."""
+    """The commented lines for TLS are valid in the place of the line without TLS."""
     certify(tmp_path)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     (tmp_path / "chat.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
@@ -140,7 +140,7 @@ def test_the_lines_for_tls_are_valid(tmp_path: Path) -> None:
 
 
 async def test_only_the_endpoint_and_the_page_are_public(front: Front) -> None:
-    """What is for the operator is not passed on, and neither are paths that are reserved."""
+    """The operator's paths and the reserved paths are not forwarded."""
     async with httpx.AsyncClient(trust_env=False) as client:
         origin = front.url.removesuffix("/mcp")
         assert (await client.get(f"{origin}/")).status_code == 200
@@ -149,7 +149,7 @@ async def test_only_the_endpoint_and_the_page_are_public(front: Front) -> None:
 
 
 async def test_a_message_is_heard_at_once(front: Front) -> None:
-    """A proxy that gathers what is streamed, or waits for more, would hold each of them back."""
+    """Each message arrives at once: the proxy neither buffers a stream nor waits for more of it."""
     async with crowd(cast("Running", front)) as people:
         ann, bob = await people.pair("2026", "2026")
         async with ann.stream() as frames:
@@ -163,7 +163,7 @@ async def test_a_message_is_heard_at_once(front: Front) -> None:
 
 
 async def test_every_answer_arrives_whole(front: Front) -> None:
-    """Also those that a worker gives before the proxy is done with the request."""
+    """An answer arrives whole even if the worker gives it before the proxy has sent the whole request."""
     async with crowd(cast("Running", front)) as people:
         for number in range(30):
             newcomer = await people.person(ERAS[number % 2])
@@ -171,7 +171,7 @@ async def test_every_answer_arrives_whole(front: Front) -> None:
 
 
 async def test_a_silent_wait_is_not_cut_and_wakes_at_once(front: Front) -> None:
-    """A call waits at one worker, and the message comes through any."""
+    """A call waits at one worker, and a message through any worker wakes it."""
     async with crowd(cast("Running", front)) as people:
         ann, bob = await people.pair("2026", "2025")
         await ann.hear()
@@ -184,7 +184,7 @@ async def test_a_silent_wait_is_not_cut_and_wakes_at_once(front: Front) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("era", ERAS)
 async def test_nothing_acknowledged_is_lost_with_a_worker(front: Front, pair: tuple[Served, Served], era: Era) -> None:
-    """One that people listen at is killed: their streams go on at the other, each message heard once and in order."""
+    """After a worker is killed, its streams continue at the other; each message is heard once and in order."""
     kind = "get" if era == "2025" else "listen"
     async with crowd(cast("Running", front)) as people:
         ann, bob = await people.pair(era, era)
@@ -216,7 +216,7 @@ async def test_nothing_acknowledged_is_lost_with_a_worker(front: Front, pair: tu
 
 @pytest.mark.slow
 async def test_the_official_client_resumes_by_itself(front: Front, pair: tuple[Served, Served]) -> None:
-    """After its worker was killed, its stream of 2025 goes on at the other one, without a word of the host."""
+    """After its worker is killed, the client resumes its stream of 2025 at the other one by itself."""
     ann, bob = Host(front.url, "legacy"), Host(front.url, "legacy")
     async with ann.client, bob.client:
         await ann.enter("Ann")
@@ -236,7 +236,7 @@ async def test_the_official_client_resumes_by_itself(front: Front, pair: tuple[S
 
 @pytest.mark.slow
 async def test_a_worker_that_is_not_ready_gets_no_requests(valkey: RedisServer, tmp_path: Path) -> None:
-    """HAProxy asks `/readyz`: one that can't reach the log is left out, and is given requests once it can."""
+    """HAProxy asks `/readyz`: a worker without its log gets no requests until it can reach it again."""
     name = f"log-{next(NAMES)}"
     async with relaying(valkey.port) as relay:
         relay.cut()
@@ -269,7 +269,7 @@ def haproxy_holds(front: Front, holds: Callable[[], bool]) -> Callable[[], objec
 
 
 async def enter_often(people: Crowd, times: int) -> None:
-    """Have so many newcomers enter the queue."""
+    """Have `times` newcomers enter the queue."""
     for number in range(times):
         newcomer = await people.modern()
         assert (await newcomer.enter(f"Newcomer {number}"))["status"] in ("waiting", "matched")
@@ -277,7 +277,7 @@ async def enter_often(people: Crowd, times: int) -> None:
 
 @pytest.mark.slow
 async def test_workers_are_replaced_without_a_failed_call(valkey: RedisServer, tmp_path: Path) -> None:
-    """SIGHUP behind HAProxy, while people call without a pause, on connections that are kept and on new ones."""
+    """SIGHUP behind HAProxy fails no call, on kept connections or on new ones."""
     served = Served(valkey.url(f"log-{next(NAMES)}"), workers=2)
     try:
         await asyncio.to_thread(launched, served)

@@ -1,4 +1,4 @@
-"""Brokers as an operator starts them, each with an admin port, and what that says."""
+"""Brokers started as an operator starts them, each with an admin port, and readings of that port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AGAIN_SECONDS = 0.02
 
 
 class Served:
-    """One `chat-broker serve`, which can be killed and started again at the same ports."""
+    """One `chat-broker serve`; it can be killed and started again on the same ports."""
 
     def __init__(self, log: str, *arguments: str, workers: int = 1) -> None:
         self.port = free_ports(1)
@@ -49,7 +49,7 @@ class Served:
         wait_until_ready(self._process, self.admin_ports)
 
     def replace_workers(self) -> None:
-        """Have its supervisor replace all workers, as `systemctl reload` does."""
+        """Have the supervisor replace all workers, as `systemctl reload` does."""
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
@@ -61,7 +61,7 @@ class Served:
             self._process = None
 
     def stop(self) -> None:
-        """End it, workers included, as SIGTERM does; nothing if it has ended."""
+        """End it and its workers as SIGTERM does; do nothing if it has ended."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(WITHIN_SECONDS)
@@ -69,7 +69,7 @@ class Served:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], ports: Sequence[int]) -> None:
-    """Return once `/readyz` says at each of `ports` that calls are taken; `process` has to live so long."""
+    """Return when `/readyz` reports ready at all `ports`; fail if `process` ends first."""
     deadline = time.monotonic() + WITHIN_SECONDS
     with httpx.Client(trust_env=False) as client:
         while not all(_is_ready(client, port) for port in ports):
@@ -86,7 +86,7 @@ def _is_ready(client: httpx.Client, port: int) -> bool:
 
 
 def launched(*served: Served) -> None:
-    """Start them side by side; return once all take calls."""
+    """Start all of them side by side; return when all take calls."""
     for one in served:
         one.launch()
     for one in served:
@@ -94,7 +94,7 @@ def launched(*served: Served) -> None:
 
 
 async def metric(admin_port: int, name: str, **labels: str) -> float:
-    """Return a sample's value at the worker with that admin port; 0 if there is no such sample."""
+    """Return the value of a sample at the worker with this admin port; 0 if there is no such sample."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"http://127.0.0.1:{admin_port}/metrics")).text
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
@@ -102,7 +102,7 @@ async def metric(admin_port: int, name: str, **labels: str) -> float:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Return once `holds`, which looks at other processes, says so."""
+    """Return when `holds` is true; it looks at other processes, so it is polled."""
     async with asyncio.timeout(WITHIN_SECONDS):
         while not await holds():  # noqa: ASYNC110 - another process's state has no event
             await asyncio.sleep(AGAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""What every test of the facade stands on."""
+"""Fixtures of all tests of the facade."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.server import serving
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The event loop that the command line uses."""
+    """The event loop of the command line."""
     return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(autouse=True)
 def log_text() -> Iterator[io.StringIO]:
-    """The log as it is written; a fault in it fails whatever test was running."""
+    """The log as it is written; a fault in it fails the current test."""
     text = io.StringIO()
     configure_logs("json", "info", text)
     yield text
@@ -37,7 +37,7 @@ def log_text() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 async def there() -> AsyncIterator[Crowd]:
-    """People at a server with nothing special about it."""
+    """People at a server with the usual settings."""
     async with serving() as running, crowd(running) as people:
         yield people
 

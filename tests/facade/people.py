@@ -1,4 +1,4 @@
-"""Those who chat, speaking both eras of the protocol by hand, so that tests see every byte."""
+"""People in a chat, who speak both eras of the protocol by hand, so that tests see every byte."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Event(NamedTuple):
 
     @property
     def method(self) -> str:
-        """What kind of notification it is; empty for a result."""
+        """The method of the notification; empty for a result."""
         method: str = self.data.get("method", "")
         return method
 
@@ -50,13 +50,13 @@ class Event(NamedTuple):
 
     @property
     def connection_id(self) -> str:
-        """Whom it is for."""
+        """The connection it is for."""
         connection_id: str = self.meta[CONNECTION_META_KEY]
         return connection_id
 
 
 class Frames:
-    """Reads an SSE response in the background."""
+    """An SSE response, read in the background."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -70,25 +70,25 @@ class Frames:
         self._reading = asyncio.create_task(self._read())
 
     async def next(self) -> Event:
-        """The next frame; there has to be one soon."""
+        """Return the next frame, which must come soon."""
         await self.until(lambda: len(self.events) > self._taken or self.ended)
         assert len(self.events) > self._taken, "the stream has ended"
         self._taken += 1
         return self.events[self._taken - 1]
 
     async def take(self, frames: int) -> list[Event]:
-        """The next so many."""
+        """Return the next so many frames."""
         return [await self.next() for _ in range(frames)]
 
     async def rest(self) -> list[Event]:
-        """What comes before the stream's end, which has to come soon."""
+        """Return all frames before the stream's end, which must come soon."""
         await self.until(lambda: self.ended)
         rest = self.events[self._taken :]
         self._taken = len(self.events)
         return rest
 
     async def until(self, condition: Any) -> None:
-        """Return once `condition` holds; it is looked at whenever something arrives."""
+        """Return once `condition` holds; it is checked on each arrival."""
         async with asyncio.timeout(WITHIN_SECONDS):
             while not condition():
                 self._changed.clear()
@@ -125,11 +125,11 @@ class Frames:
 
 
 class RefusedError(AssertionError):
-    """A tool refused what the test took for granted."""
+    """A tool refused a call that the test needs."""
 
 
 def last_answer(response: httpx.Response) -> Json:
-    """The JSON-RPC answer in a response, be it JSON or a stream of events."""
+    """Return the JSON-RPC answer in a response, be it JSON or a stream of events."""
     if response.headers["content-type"].startswith("application/json"):
         answer: Json = response.json()
         return answer
@@ -139,14 +139,14 @@ def last_answer(response: httpx.Response) -> Json:
 
 
 def _header(text: str) -> str:
-    """`text` as the value of a header that mirrors the body (MCP 2026-07-28, basic/transports)."""
+    """Return `text` as the value of a header that mirrors the body (MCP 2026-07-28, basic/transports)."""
     if text.isascii() and text.isprintable() and text == text.strip():
         return text
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
 class Person:
-    """A client of either era; `handle`, `room_id` and `cursor` are kept from the results as a host would."""
+    """A client of either era; it keeps `handle`, `room_id` and `cursor` from results, like a host."""
 
     era: Era
 
@@ -161,20 +161,20 @@ class Person:
         self.ids = count(1)
 
     async def start(self) -> None:
-        """Whatever the era asks for before the first call."""
+        """Make the era's requests before the first call, if any."""
 
     async def call_from(self, address: str) -> None:
-        """Call from that address of this machine from now on, with one connection that is kept alive."""
+        """Call from that address of this machine from now on, with one kept-alive connection."""
         await self.http.aclose()
         transport = httpx.AsyncHTTPTransport(local_address=address)
         self.http = httpx.AsyncClient(timeout=20, transport=transport, trust_env=False)
 
     def headers(self, method: str, name: str | None) -> dict[str, str]:
-        """The headers of a request."""
+        """Return the headers of a request."""
         raise NotImplementedError
 
     def params(self, params: Mapping[str, Any]) -> Json:
-        """`params`, with what the era adds to them."""
+        """Return `params`, with the era's additions."""
         return dict(params)
 
     async def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> httpx.Response:
@@ -183,7 +183,7 @@ class Person:
         return await self.http.post(self.running.url, content=body, headers=given)
 
     async def exchange(self, method: str, params: Mapping[str, Any], *, request_id: Any = None) -> httpx.Response:
-        """Make a request; the HTTP response."""
+        """Make a request; return the HTTP response."""
         body = {
             "jsonrpc": "2.0",
             "id": request_id if request_id is not None else next(self.ids),
@@ -194,11 +194,11 @@ class Person:
         return await self.post(json.dumps(body).encode(), self.headers(method, name))
 
     async def request(self, method: str, params: Mapping[str, Any] | None = None, *, request_id: Any = None) -> Json:
-        """Make a request; the JSON-RPC answer."""
+        """Make a request; return the JSON-RPC answer."""
         return last_answer(await self.exchange(method, params or {}, request_id=request_id))
 
     async def tool(self, name: str, arguments: Mapping[str, Any], **more: Any) -> Json:
-        """Call a tool; its result as it came, checked to say the same twice."""
+        """Call a tool; return its result as it came, after a check that its text and its structure agree."""
         answer = await self.request("tools/call", {"name": name, "arguments": arguments, **more})
         result: Json = answer["result"]
         (content,) = result["content"]
@@ -207,7 +207,7 @@ class Person:
         return result
 
     async def call(self, tool: str, **arguments: Any) -> Json:
-        """Call a tool that will not refuse; what it gives."""
+        """Call a tool, which must not refuse; return its structured content."""
         result = await self.tool(tool, arguments)
         given: Json = result["structuredContent"]
         if result.get("isError"):
@@ -218,7 +218,7 @@ class Person:
         return given
 
     async def refused(self, tool: str, **arguments: Any) -> Json:
-        """Call a tool that has to refuse; the refusal."""
+        """Call a tool, which must refuse; return the refusal."""
         result = await self.tool(tool, arguments)
         assert result["isError"] is True
         refusal: Json = result["structuredContent"]
@@ -229,15 +229,15 @@ class Person:
         return asyncio.create_task(self.call(tool, **arguments))
 
     async def enter(self, name: str = "Anonymous", **arguments: Any) -> Json:
-        """`enter_queue`."""
+        """Call `enter_queue`."""
         return await self.call("enter_queue", display_name=name, **arguments)
 
     async def say(self, message: str, **arguments: Any) -> Json:
-        """`send_message` into the room."""
+        """Call `send_message` into the room."""
         return await self.call("send_message", room_id=self.room_id, message=message, handle=self.handle, **arguments)
 
     async def hear(self, wait_seconds: float = 20) -> list[Json]:
-        """`wait_for_events` after the newest cursor; the events."""
+        """Call `wait_for_events` after the newest cursor; return the events."""
         given = await self.call("wait_for_events", cursor=self.cursor, handle=self.handle, wait_seconds=wait_seconds)
         events: list[Json] = given["events"]
         for event in events:
@@ -246,7 +246,7 @@ class Person:
         return events
 
     async def read(self, uri: str) -> Json:
-        """Read a resource that there is; what it says."""
+        """Read an existing resource; return its content."""
         answer = await self.request("resources/read", {"uri": uri})
         (contents,) = answer["result"]["contents"]
         assert contents["uri"] == uri
@@ -254,12 +254,12 @@ class Person:
         return said
 
     async def close(self) -> None:
-        """Leave without a word."""
+        """Hang up without leaving."""
         await self.http.aclose()
 
     @asynccontextmanager
     async def streaming(self, request: httpx.Request) -> AsyncIterator[Frames]:
-        """The frames of the response to `request`, for as long as it is open."""
+        """Yield the frames of the response to `request`, as long as it is open."""
         frames = Frames(await self.http.send(request, stream=True))
         try:
             yield frames
@@ -268,7 +268,7 @@ class Person:
 
 
 class Modern(Person):
-    """Every request stands alone."""
+    """A client without a session: every request stands alone."""
 
     era: Era = "2026"
 
@@ -277,12 +277,12 @@ class Modern(Person):
         self.capabilities: Json = {"extensions": {EXTENSION: {}}} if extension else {}
 
     def headers(self, method: str, name: str | None) -> dict[str, str]:
-        """The version, and what the body says again."""
+        """Return the version, and the headers that mirror the body."""
         headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
         return headers | ({"mcp-name": _header(name)} if name is not None else {})
 
     def params(self, params: Mapping[str, Any]) -> Json:
-        """Who asks."""
+        """Add the client's identity."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
             "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
@@ -292,7 +292,7 @@ class Modern(Person):
 
     @asynccontextmanager
     async def listening(self, notifications: Json, *, request_id: Any = "listen-1") -> AsyncIterator[Frames]:
-        """A `subscriptions/listen` with that filter."""
+        """Open a `subscriptions/listen` with that filter."""
         body = {
             "jsonrpc": "2.0",
             "id": request_id,
@@ -307,7 +307,7 @@ class Modern(Person):
 
     @asynccontextmanager
     async def stream(self, *handles: str) -> AsyncIterator[Frames]:
-        """What is told to `handles`, or to one's own; acknowledged already."""
+        """Open an acknowledged stream of events for `handles`, or for the client's own."""
         async with self.listening(events_of(*(handles or (self.handle,)))) as frames:
             acknowledged = await frames.next()
             assert acknowledged.method == "notifications/subscriptions/acknowledged"
@@ -315,7 +315,7 @@ class Modern(Person):
 
 
 class InSession(Person):
-    """A session with an id."""
+    """A client with a session."""
 
     era: Era = "2025"
 
@@ -334,13 +334,13 @@ class InSession(Person):
         assert (await self.notify("notifications/initialized")).status_code == 202
 
     def at(self, running: Running) -> InSession:
-        """The same session as a client of `running`, who knows nothing but its id; to be closed."""
+        """Return the same session as a client of `running`, with nothing except its id; the caller closes it."""
         other = InSession(running, self.version)
         other.session_id = self.session_id
         return other
 
     def headers(self, method: str, name: str | None) -> dict[str, str]:
-        """The session, once there is one."""
+        """Return the session, once there is one."""
         if not self.session_id:
             return {}
         return {"mcp-session-id": self.session_id, "mcp-protocol-version": self.version}
@@ -356,7 +356,7 @@ class InSession(Person):
 
     @asynccontextmanager
     async def stream(self, last_event_id: str | None = None, **headers: str) -> AsyncIterator[Frames]:
-        """The GET stream; open already."""
+        """Open the GET stream; wait until it has begun."""
         given = {"accept": "text/event-stream"} | self.headers("", None) | headers
         if last_event_id is not None:
             given["last-event-id"] = last_event_id
@@ -368,20 +368,20 @@ class InSession(Person):
 def posted(
     person: Modern | InSession, method: str, params: Mapping[str, Any], name: str | None = None, request_id: int = 1
 ) -> tuple[dict[str, str], bytes]:
-    """Headers, but for the length, and body of a person's request, for those who lay it on the wire by hand."""
+    """Return headers, without the length, and body of a person's request, for a test with a raw connection."""
     body = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": person.params(params)}
     headers = {"host": f"127.0.0.1:{person.running.port}", "accept": ACCEPT, "content-type": "application/json"}
     return headers | person.headers(method, name), json.dumps(body).encode()
 
 
 def head_of(verb: str, headers: Mapping[str, str]) -> bytes:
-    """All of a request that comes before its body."""
+    """Return all of a request before its body."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{verb} /mcp HTTP/1.1\r\n{lines}\r\n".encode()
 
 
 def opening(person: Modern | InSession) -> bytes:
-    """The request that opens a person's stream."""
+    """Return the request for a person's stream."""
     if isinstance(person, InSession):
         host = {"host": f"127.0.0.1:{person.running.port}", "accept": "text/event-stream"}
         return head_of("GET", host | person.headers("", None))
@@ -390,33 +390,33 @@ def opening(person: Modern | InSession) -> bytes:
 
 
 def events_of(*handles: str) -> Json:
-    """The filter of `subscriptions/listen` that our extension adds."""
+    """Return our extension's filter of `subscriptions/listen`."""
     return {EXTENSION: {"handles": list(handles)}}
 
 
 def texts(events: list[Json] | list[Event]) -> list[str]:
-    """What was said in `events`."""
+    """Return the texts of the messages in `events`."""
     params = [event.params if isinstance(event, Event) else event["params"] for event in events]
     return [given["message"] for given in params if "message" in given]
 
 
 class Crowd:
-    """Makes people, and sees them off."""
+    """A maker of people, who all hang up at the end."""
 
     def __init__(self, running: Running) -> None:
         self.running = running
         self._people: list[Person] = []
 
     async def modern(self, *, extension: bool = True) -> Modern:
-        """Someone of 2026."""
+        """Return a person of 2026."""
         return await self._joined(Modern(self.running, extension=extension))
 
     async def session(self, version: str = SESSIONS) -> InSession:
-        """Someone of 2025."""
+        """Return a person of 2025."""
         return await self._joined(InSession(self.running, version))
 
     async def person(self, era: Era, address: str | None = None) -> Modern | InSession:
-        """Someone of that era, who calls from `address` of this machine."""
+        """Return a person of that era, with calls from `address` of this machine."""
         person = Modern(self.running) if era == "2026" else InSession(self.running)
         if address is not None:
             await person.call_from(address)
@@ -424,7 +424,7 @@ class Crowd:
         return joined
 
     async def pair(self, first_era: Era = "2026", second_era: Era = "2026") -> Any:
-        """Ann and Bob, in one room; both know its id. Ann's cursor is the one from before it opened."""
+        """Pair Ann and Bob in one room; both know its id. Ann's cursor is from before its opening."""
         ann, bob = await self.person(first_era), await self.person(second_era)
         await ann.enter("Ann")
         matched = await bob.enter("Bob")
@@ -438,14 +438,14 @@ class Crowd:
         return person
 
     async def close(self) -> None:
-        """Everyone leaves."""
+        """Let all people hang up."""
         for person in self._people:
             await person.close()
 
 
 @asynccontextmanager
 async def crowd(running: Running) -> AsyncIterator[Crowd]:
-    """People at one server."""
+    """Make people at one server."""
     people = Crowd(running)
     try:
         yield people

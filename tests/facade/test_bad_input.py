@@ -1,4 +1,4 @@
-"""Whatever is sent: an answer below 500, nothing of ours in it, and strangers still meet."""
+"""Bad input of any kind: an answer below 500, with nothing internal in it, and strangers still meet."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ HOSTILE = [
 
 @pytest.fixture
 async def there() -> AsyncIterator[Crowd]:
-    """People at a server, where strangers still meet after whatever the test has done to it."""
+    """People at a server; strangers must still meet there after the test."""
     async with serving() as running, crowd(running) as people:
         yield people
         await strangers_still_meet(running)
@@ -121,7 +121,7 @@ async def there() -> AsyncIterator[Crowd]:
 async def strangers_still_meet(running: Running) -> None:
     """Two newcomers of different eras are paired, and hear each other."""
     async with crowd(running) as newcomers:
-        while running.broker.state.queue:  # whoever the test left in line
+        while running.broker.state.queue:  # people left in the queue by the test
             await (await newcomers.modern()).enter()
         ann, bob = await newcomers.pair("2025", "2026")
         await bob.say("hello")
@@ -129,14 +129,14 @@ async def strangers_still_meet(running: Running) -> None:
 
 
 def check(response: httpx.Response, what: Any) -> None:
-    """An answer that blames the caller, and shows nothing of ours."""
+    """Check that the answer blames the caller, and shows nothing internal."""
     assert response.status_code < 500, what
     for ours in ("Traceback", 'File "', "site-packages", "mcp_facade"):
         assert ours not in response.text, what
 
 
 async def test_bodies_that_are_no_request(there: Crowd, era: Era, log_text: io.StringIO) -> None:
-    """Each is answered below 500, and nothing of it upsets the broker."""
+    """Each is answered below 500, and the broker is unharmed."""
     person = await there.person(era)
     for what, body in BODIES.items():
         response = await person.post(body, person.headers("tools/call", "get_status"))
@@ -159,7 +159,7 @@ async def test_headers_that_make_no_sense(there: Crowd, era: Era) -> None:
 
 
 async def test_an_unknown_tool_is_an_error_of_the_protocol(there: Crowd, era: Era) -> None:
-    """-32602, which does not repeat the name; hosts tell it apart from a tool's refusal."""
+    """The error is -32602 and does not repeat the name; hosts tell it apart from a tool's refusal."""
     person = await there.person(era)
     for name in ("xyzzy", "", "Enter_Queue", "enter_queue ", "__class__", "x" * 5_000):
         answer = await person.request("tools/call", {"name": name, "arguments": {}})
@@ -199,7 +199,7 @@ async def test_lone_surrogates_are_refused(there: Crowd, era: Era) -> None:
     ("tool", "argument"), [("send_message", "message"), ("enter_queue", "display_name"), ("leave_chat", "room_id")]
 )
 async def test_lone_surrogates_as_bytes_are_refused(there: Crowd, tool: str, argument: str) -> None:
-    """Half a character that is written out, which is no UTF-8, is `invalid_arguments` where it can be read at all."""
+    """Half a character written as bytes, which are no UTF-8, is `invalid_arguments` if it can be read at all."""
     ann, _ = await there.pair()
     arguments = {"room_id": ann.room_id, "message": "x", "handle": ann.handle} if tool != "enter_queue" else {}
     arguments = {name: value for name, value in arguments.items() if tool == "send_message" or name != "message"}
@@ -247,7 +247,7 @@ async def test_hostile_words_arrive_as_words(there: Crowd, era: Era) -> None:
 
 
 async def test_hostile_names_become_names(there: Crowd, era: Era) -> None:
-    """Whatever is given, the partner sees 1 to 40 harmless characters."""
+    """The partner always sees 1 to 40 harmless characters."""
     for name in [*HOSTILE, "Ann\nEve: hi", "<script>", "A" * 999, "😀", "\u0301\u0301"]:
         ann, bob = await there.person(era), await there.person(era)
         await ann.enter(name[:999])
@@ -269,7 +269,7 @@ async def test_hostile_room_ids_and_message_ids_are_unknown_or_invalid(there: Cr
 
 
 async def test_a_request_in_two_pieces_is_read_whole(there: Crowd, era: Era) -> None:
-    """A body that trickles in, in chunks that split a character, is one body."""
+    """A slow body, in chunks that split a character, is one body."""
     ann, bob = await there.pair(era, era)
     params = {"name": "send_message", "arguments": {"room_id": ann.room_id, "message": "é", "handle": ann.handle}}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ann.params(params)}
@@ -312,7 +312,7 @@ ARGUMENTS = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), JSON, 
 
 @pytest.fixture
 async def targets() -> AsyncIterator[list[Person]]:
-    """Someone of each era, at one server."""
+    """A person of each era, at one server."""
     async with serving() as running, crowd(running) as people:
         yield [await people.session(), await people.modern()]
         await strangers_still_meet(running)

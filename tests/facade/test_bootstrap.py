@@ -1,4 +1,4 @@
-"""Before the application is imported: whoever watches is answered, whoever calls waits, and an end is an end."""
+"""Before the application is imported: probes are answered, calls wait, and an end is an end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Small:
-    """An application that answers 204 to everything."""
+    """An application with 204 as its only answer."""
 
     failure = None
 
@@ -38,16 +38,16 @@ class Small:
         await send({"type": "http.response.body", "body": b""})
 
     def drain(self) -> None:
-        """Nothing lasts."""
+        """Do nothing: no request lasts."""
 
 
 async def made(module: Any) -> Small:
-    """Make it, whatever was imported."""
+    """Make the application from any module."""
     return Small()
 
 
 async def asked(front: BootstrapApp, path: str) -> int:
-    """The status that a request for `path` is answered with."""
+    """Return the status of the answer to a request for `path`."""
     statuses: list[int] = []
 
     async def receive() -> dict[str, Any]:
@@ -61,7 +61,7 @@ async def asked(front: BootstrapApp, path: str) -> int:
 
 
 async def body_of(front: BootstrapApp, path: str) -> Any:
-    """The JSON that a request for `path` is answered with."""
+    """Return the JSON of the answer to a request for `path`."""
     bodies: list[bytes] = []
 
     async def send(message: Any) -> None:
@@ -72,7 +72,7 @@ async def body_of(front: BootstrapApp, path: str) -> Any:
 
 
 async def lived(front: BootstrapApp, told: asyncio.Queue[dict[str, Any]], said: list[str]) -> None:
-    """Its lifespan, as a server has it live."""
+    """Run its lifespan, like a server."""
 
     async def send(message: Any) -> None:
         said.append(message["type"])
@@ -81,7 +81,7 @@ async def lived(front: BootstrapApp, told: asyncio.Queue[dict[str, Any]], said: 
 
 
 async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
-    """Meanwhile whoever asks is told that the process lives, and is not ready."""
+    """Meanwhile probes learn that the process lives, and is not ready."""
     gate, told, said = threading.Event(), asyncio.Queue[dict[str, Any]](), list[str]()
     with patch("mcp_facade.bootstrap.import_module", lambda name: gate.wait(10)):
         front = BootstrapApp("of no matter", made, lambda: None)
@@ -102,7 +102,7 @@ async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
 
 
 class Making:
-    """An application that takes its time to be made, as while its log's store is away."""
+    """An application with a slow start, as during an outage of its log's store."""
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
@@ -113,7 +113,7 @@ class Making:
         self.front = BootstrapApp("tests.support", self.make, lambda: self.tellings.append(self.front.failure))
 
     async def make(self, module: Any) -> Small:
-        """Make it, once that may end."""
+        """Make it, once `may_end` is set."""
         await self.may_end.wait()
         if self.fault is not None:
             raise self.fault
@@ -121,7 +121,7 @@ class Making:
 
     @asynccontextmanager
     async def living(self) -> AsyncIterator[None]:
-        """Have it live; its end has to come by itself."""
+        """Run its lifespan, which must end by itself."""
         living = asyncio.create_task(lived(self.front, self.told, self.said))
         self.told.put_nowait({"type": "lifespan.startup"})
         await settle()
@@ -130,7 +130,7 @@ class Making:
 
 
 async def test_an_end_does_not_wait_for_the_application_to_be_made() -> None:
-    """Calls that wait are turned away, and the server is told that the end is complete."""
+    """Waiting calls are refused, and the server learns that the end is complete."""
     making = Making()
     async with making.living():
         call = asyncio.create_task(asked(making.front, "/mcp"))
@@ -145,7 +145,7 @@ async def test_an_end_does_not_wait_for_the_application_to_be_made() -> None:
 
 
 async def test_a_log_that_can_not_be_used_is_a_failure() -> None:
-    """Whoever runs it is told why, and calls are turned away."""
+    """The operator gets the reason, and calls are refused."""
     making = Making()
     making.fault = UnusableLogError("wrong password")
     async with making.living():
@@ -158,7 +158,7 @@ async def test_a_log_that_can_not_be_used_is_a_failure() -> None:
 
 @pytest.mark.parametrize("fault", [ValueError("a bug"), OSError("no room"), SyntaxError("a module")], ids=repr)
 async def test_any_other_error_is_a_failure_too(fault: Exception) -> None:
-    """Else the process would stay, and would never be ready."""
+    """Otherwise the process would stay, and would never be ready."""
     making = Making()
     making.fault = fault
     async with making.living():
@@ -170,7 +170,7 @@ async def test_any_other_error_is_a_failure_too(fault: Exception) -> None:
 
 
 class Stillborn(Small):
-    """An application whose lifespan does not begin."""
+    """An application with a failing lifespan."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Fail as Starlette does."""
@@ -180,7 +180,7 @@ class Stillborn(Small):
 
 
 async def test_an_application_that_does_not_begin_to_live_is_a_failure() -> None:
-    """The server is not told by a traceback; it is ended as after any other failure."""
+    """The server gets no traceback; it is ended as after any other failure."""
     told, said, tellings = asyncio.Queue[dict[str, Any]](), list[str](), list[Exception | None]()
 
     async def make(module: Any) -> Small:
@@ -217,7 +217,7 @@ async def test_an_application_that_is_made_during_the_end_is_drained() -> None:
 
 
 async def test_an_application_that_is_not_there_is_a_failure() -> None:
-    """Whoever runs it is told, and nobody waits for ever."""
+    """The operator gets an error, and no call waits for ever."""
     told, tellings = asyncio.Queue[dict[str, Any]](), list[Exception | None]()
     front = BootstrapApp("a_module_that_nobody_has", made, lambda: tellings.append(front.failure))
     told.put_nowait({"type": "lifespan.startup"})
@@ -228,7 +228,7 @@ async def test_an_application_that_is_not_there_is_a_failure() -> None:
 
 @pytest.mark.parametrize("log", ["memory:", "sqlite:{}/chat.db"], ids=["in memory", "in a file"])
 async def test_a_package_that_is_missing_ends_the_process_with_one_line(tmp_path: Path, log: str) -> None:
-    """It says what is missing; there is no traceback, and nothing is left running."""
+    """The line names the missing package; there is no traceback, and nothing is left running."""
     (tmp_path / "mcp").mkdir()
     (tmp_path / "mcp" / "__init__.py").write_text("raise ImportError('the package is broken')")
     process = await started("serve", "--port", "0", "--log", log.format(tmp_path), PYTHONPATH=str(tmp_path))
@@ -242,7 +242,7 @@ async def test_a_package_that_is_missing_ends_the_process_with_one_line(tmp_path
 
 
 async def test_an_end_that_comes_before_the_application_is_an_end() -> None:
-    """SIGTERM while the SDK is being imported: the process ends gracefully as soon as it can."""
+    """SIGTERM during the import of the SDK ends the process gracefully, as soon as it can."""
     process = await started("serve", "--port", "0", "--log-format", "json")
     assert process.stderr is not None
     while b'"serving"' not in (await process.stderr.readline()):

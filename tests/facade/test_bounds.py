@@ -1,4 +1,4 @@
-"""What an answer, a connection's unread answers and a connection's reads are bounded by."""
+"""The bounds of an answer, a connection's unread answers and a connection's reads."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.server import eventually, serving
 pytestmark = pytest.mark.anyio
 
 LARGE = ["\U0001f600" * 1_000, "漢" * 1_365, '"' * 4_096, "\\" * 4_096, "a\n" * 2_048]
-"""Messages as large as they may be; some take many more bytes in JSON, and again in the copy of that as text."""
+"""Messages of the largest size; some take many more bytes in JSON, and again in its copy as text."""
 
 
 @pytest.mark.parametrize("text", ["a", "\u0416", "\u6f22", "\U0001f600", '"', "\\", "\n", "\x7f"])
 async def test_a_notification_takes_no_more_than_is_counted(text: str) -> None:
-    """As JSON and in the copy as text, in ASCII, whatever the letters are."""
+    """A notification has at most the counted bytes, as JSON and in its copy as text, in ASCII, for all letters."""
     (told,) = deliveries(log_of(enter(ANN), enter(BOB), say(ANN, text * 300, None, RoomId("r_2")))[-1])
     event = encode(event_json(told[1]))
     assert len(as_ascii(event)) + len(as_ascii(encode(event.decode()))) <= bytes_in_answer(told[1])
@@ -35,7 +35,7 @@ async def test_a_notification_takes_no_more_than_is_counted(text: str) -> None:
 
 @pytest.mark.parametrize("page_bytes_max", [262_144, 60_000])
 async def test_an_answer_is_bounded_in_bytes(era: Era, page_bytes_max: int) -> None:
-    """The whole body, whatever the letters; the next page goes on, and everything comes once."""
+    """The bound holds for the whole body and all letters; the next page goes on, and everything comes once."""
     async with serving(page_bytes_max=page_bytes_max) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         said = [f"{number} {text}"[: len(text)] for number in range(6) for text in LARGE]
@@ -60,7 +60,7 @@ async def test_an_answer_is_bounded_in_bytes(era: Era, page_bytes_max: int) -> N
 
 
 async def test_a_page_holds_one_event_at_least(era: Era) -> None:
-    """Else nothing would ever be read."""
+    """Otherwise nothing would ever be read."""
     async with serving(page_bytes_max=1) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         await bob.say("x" * 4_096)
@@ -69,7 +69,7 @@ async def test_a_page_holds_one_event_at_least(era: Era) -> None:
 
 
 async def test_reads_are_limited_for_each_connection(era: Era) -> None:
-    """Whoever asks again and again is told how long to wait; others, and what is said, are not held up."""
+    """Too frequent reads are told how long to wait; other connections, and messages, are not held up."""
     clock = FakeClock()
     async with serving(clock=clock, reads_per_10s_max=4) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -113,7 +113,7 @@ async def test_answers_that_are_not_read_have_an_end(era: Era) -> None:
 
 
 def _raw_wait(person: Any) -> tuple[bytes, bytes]:
-    """The body and the head of a call that reads everything from the beginning."""
+    """Return body and head of a call to read everything from the beginning."""
     arguments = {"handle": person.handle, "cursor": 0, "wait_seconds": 0}
     params = person.params({"name": "wait_for_events", "arguments": arguments})
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()

@@ -1,4 +1,4 @@
-"""What is written in one turn of the event loop leaves in one piece."""
+"""All writes in one turn of the event loop leave in one piece."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Written(asyncio.Transport):
-    """A transport that remembers."""
+    """A transport with a record of its writes."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -24,12 +24,12 @@ class Written(asyncio.Transport):
         self.unread = 7
 
     def write(self, data: Any) -> None:
-        """Of one that is closed already, an error."""
+        """Record the data; a write after the close is an error."""
         assert not self.closing
         self.pieces.append(bytes(data))
 
     def get_write_buffer_size(self) -> int:
-        """Some that the peer has not taken."""
+        """Return the number of bytes not yet taken by the peer."""
         return self.unread
 
     def close(self) -> None:
@@ -39,26 +39,26 @@ class Written(asyncio.Transport):
     abort = close
 
     def is_closing(self) -> bool:
-        """Whether it is closed."""
+        """Return true after the close."""
         return self.closing
 
     def pause_reading(self) -> None:
-        """Stop."""
+        """Stop reading."""
         self.reading = False
 
     def resume_reading(self) -> None:
-        """Go on."""
+        """Read on."""
         self.reading = True
 
 
 def corked() -> tuple[BufferedTransport, Written]:
-    """One, and the transport behind it."""
+    """Return a buffered transport, and the transport it wraps."""
     transport = Written()
     return BufferedTransport(transport, asyncio.get_running_loop(), 100_000), transport
 
 
 async def test_what_is_written_in_one_turn_leaves_in_one_piece() -> None:
-    """At its end, in order; the next turn's is another."""
+    """The piece leaves at the turn's end, in order; the next turn's is another."""
     cork, transport = corked()
     cork.write(b"head")
     cork.write(bytearray(b", body"))
@@ -72,7 +72,7 @@ async def test_what_is_written_in_one_turn_leaves_in_one_piece() -> None:
 
 
 async def test_a_peer_that_does_not_read_is_dropped() -> None:
-    """What it has not read has a limit."""
+    """There is a limit to the bytes a peer has not read."""
     cork, transport = corked()
     transport.unread = 100_000
     cork.write(b"one")
@@ -85,7 +85,7 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
 
 
 async def test_much_is_written_at_once() -> None:
-    """Else nothing would pause a writer that never lets anyone else have a turn."""
+    """Otherwise nothing would pause a writer that never yields to the loop."""
     cork, transport = corked()
     cork.write(b"x" * HELD_BYTES_MAX)
     assert transport.pieces == []
@@ -97,7 +97,7 @@ async def test_much_is_written_at_once() -> None:
 
 
 async def test_closing_sends_what_was_written_before() -> None:
-    """As with any transport."""
+    """A close sends the data first, like that of any transport."""
     cork, transport = corked()
     cork.write(b"bye")
     cork.close()
@@ -106,7 +106,7 @@ async def test_closing_sends_what_was_written_before() -> None:
 
 
 async def test_aborting_drops_it() -> None:
-    """And nothing is left to be written."""
+    """After an abort, nothing is left to be written."""
     cork, transport = corked()
     cork.write(b"bye")
     cork.abort()
@@ -116,7 +116,7 @@ async def test_aborting_drops_it() -> None:
 
 
 async def test_a_peer_that_goes_in_between_is_no_error() -> None:
-    """The connection ends with its transport, and what was written with it."""
+    """The connection ends with its transport, and the written data with it."""
     cork, transport = corked()
     cork.write(b"hello")
     transport.close()
@@ -125,7 +125,7 @@ async def test_a_peer_that_goes_in_between_is_no_error() -> None:
 
 
 async def test_it_hears_as_its_transport_does() -> None:
-    """Reading is the transport's, and so is what there is to know of the connection."""
+    """Reads are the transport's, and so is the information on the connection."""
     cork, transport = corked()
     cork.pause_reading()
     assert not transport.reading

@@ -1,4 +1,4 @@
-"""The page at `/`: which requests get it, and what its answer lets a browser do."""
+"""The page at `/`: the requests that get it, and the permissions in its answer."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ pytestmark = pytest.mark.anyio
 
 
 async def asked(running: Running, *lines: HeaderLine, method: str = "GET", host: str = "localhost") -> RawResponse:
-    """The answer to a request for the page."""
+    """Return the answer to a request for the page."""
     return await raw(running.port, [("Host", host), *lines], start=f"{method} / HTTP/1.1")
 
 
 def policy_of(response: RawResponse) -> dict[str, str]:
-    """The directives of the policy in its header."""
+    """Return the directives of the policy in its header."""
     parts = response.headers["content-security-policy"].split("; ")
     return {name: value for name, _, value in (part.partition(" ") for part in parts)}
 
 
 def inline(html: str, tag: str) -> str:
-    """The hash of the one inline element `tag`, as a policy names it."""
+    """Return the hash of the one inline element `tag`, in the form of a policy."""
     (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -77,21 +77,21 @@ async def test_a_browser_asks_whether_its_page_is_the_newest(there: Crowd) -> No
 
 
 async def test_other_methods_are_refused(there: Crowd) -> None:
-    """With the methods that there are."""
+    """The refusal lists the allowed methods."""
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         refused = await asked(there.running, method=method)
         assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_the_page_can_be_left_out() -> None:
-    """Then there is nothing at `/`."""
+    """Without the page, there is nothing at `/`."""
     async with serving(page=False) as running:
         assert (await asked(running)).status == 404
 
 
 @pytest.mark.parametrize(("host", "status"), [("evil.example", 421), ("localhost, evil.example", 421), ("", 421)])
 async def test_the_page_is_refused_under_another_host(there: Crowd, host: str, status: int) -> None:
-    """As every call is: a page of another name could have bound that name to this address."""
+    """A call is refused there as well: a page of another name could have bound that name to this address."""
     refused = await asked(there.running, host=host)
     assert refused.status == status
     assert "--allow-host" in refused.text
@@ -111,7 +111,7 @@ async def test_the_page_is_refused_under_another_host(there: Crowd, host: str, s
     ],
 )
 async def test_the_page_may_call_wherever_it_is_served(allowed: str, host: str, origin: str) -> None:
-    """Also behind a proxy that speaks TLS: `--allow-host` alone lets the page in, and its calls."""
+    """Behind a proxy with TLS, too, `--allow-host` alone lets the page in, and its calls."""
     async with serving(allow_hosts=(allowed,)) as running, crowd(running) as there:
         assert (await asked(running, host=host)).status == 200
         ann = await there.modern()
@@ -137,7 +137,7 @@ async def test_a_page_of_another_origin_may_not_call(host: str, origin: str) -> 
 
 
 async def test_a_denied_peer_gets_no_page(tmp_path: Path) -> None:
-    """As it gets no answer to a call."""
+    """A denied peer gets no answer to a call, either."""
     denied = tmp_path / "denied.txt"
     denied.write_text("127.0.0.1\n")
     async with serving(deny_peers=denied) as running:
@@ -147,7 +147,7 @@ async def test_a_denied_peer_gets_no_page(tmp_path: Path) -> None:
 
 
 async def test_the_page_does_not_wait_for_the_log() -> None:
-    """It is there while the log is folded, and says itself that the broker can't be reached yet."""
+    """The page is there while the log is folded, and says itself that the broker can't be reached yet."""
     log = SlowLog()
     async with serving(log=log, folded=False) as running:
         async with asyncio.timeout(5):
@@ -157,7 +157,7 @@ async def test_the_page_does_not_wait_for_the_log() -> None:
 
 @pytest.mark.slow
 async def test_the_start_says_where_the_page_is() -> None:
-    """Unless there is none."""
+    """The line is left out without a page."""
     async with printed() as line:
         assert line["page"] == str(line["url"]).removesuffix("mcp")
     async with printed("--no-page") as line:
@@ -165,7 +165,7 @@ async def test_the_start_says_where_the_page_is() -> None:
 
 
 async def test_a_refused_page_is_logged(there: Crowd, log_text: io.StringIO) -> None:
-    """With the setting that would allow it."""
+    """The line names the setting that would allow it."""
     await asked(there.running, host="evil.example")
     events = [line["event"] for line in map(json.loads, log_text.getvalue().splitlines())]
     assert "host_refused" in events
@@ -193,6 +193,6 @@ def test_modules_are_joined_after_what_they_import() -> None:
     ],
 )
 def test_modules_that_can_not_be_joined_are_refused(source: str, why: str) -> None:
-    """Before a browser finds out."""
+    """The error comes before a browser's."""
     with pytest.raises(ValueError, match=why):
         joined_modules("main.js", (MODULES | {"main.js": source}).__getitem__)

@@ -1,4 +1,4 @@
-"""The whole story through the clients that people use: the official SDK's in both modes, and FastMCP's."""
+"""A complete chat through real clients: the official SDK's in both modes, and FastMCP's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Params(BaseModel):
 
 
 class ChatEvents(ClientExtension):
-    """What a host writes to hear our notifications."""
+    """The extension a host writes to receive our notifications."""
 
     identifier = EXTENSION
 
@@ -41,7 +41,7 @@ class ChatEvents(ClientExtension):
         self.heard: list[tuple[str, Json]] = []
 
     def notifications(self) -> Sequence[NotificationBinding[Any]]:
-        """One binding a method."""
+        """Return one binding a method."""
 
         def binding(method: str) -> NotificationBinding[Params]:
             async def handle(params: Params) -> None:
@@ -52,13 +52,13 @@ class ChatEvents(ClientExtension):
         return [binding(method) for method in METHODS]
 
     async def next(self) -> tuple[str, Json]:
-        """The next one, which has to come soon."""
+        """Return the next notification, which must come soon."""
         await eventually(lambda: self.heard)
         return self.heard.pop(0)
 
 
 class Host:
-    """An SDK client with our extension, and the handle that it was given."""
+    """An SDK client with our extension, and its handle."""
 
     def __init__(self, url: str, mode: str) -> None:
         self.events = ChatEvents()
@@ -89,7 +89,7 @@ class Host:
         return given
 
     async def enter(self, name: str) -> Json:
-        """`enter_queue`, and, where there is no stream of the session, listen."""
+        """Call `enter_queue`, and listen, unless the session has a stream."""
         given = await self.call("enter_queue", display_name=name)
         self.handle, self.connection_id = given["handle"], given["connection_id"]
         if self.mode != "legacy":
@@ -103,7 +103,7 @@ class Host:
         return given
 
     async def result_of_listening(self) -> types.SubscriptionsListenResult:
-        """What the `subscriptions/listen` ended with."""
+        """Return the result of the `subscriptions/listen`."""
         assert self._listening is not None
         result: types.SubscriptionsListenResult = await asyncio.wait_for(self._listening, WITHIN_SECONDS)
         return result
@@ -123,7 +123,7 @@ async def streams_are_open(there: Crowd, mode: str, count: int) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_whole_story_with_the_official_client(there: Crowd, mode: str) -> None:
-    """Enter, match, talk, next partner, leave: each is heard as the notification that it is."""
+    """Enter, match, talk, next partner and leave each arrive as their own notification."""
     ann, bob, cat = [Host(there.running.url, mode) for _ in range(3)]
     async with ann.client, bob.client, cat.client:
         assert (await ann.client.list_tools()).tools[0].name == "enter_queue"
@@ -179,7 +179,7 @@ async def test_the_official_client_gets_refusals_as_results(there: Crowd, mode: 
 
 
 async def test_the_official_client_listens_to_an_inbox(there: Crowd) -> None:
-    """`Client.listen` with a resource, and what it then reads is new."""
+    """It listens by `Client.listen` with a resource, and a read after a notification brings new events."""
     ann, bob = Host(there.running.url, "2026-07-28"), Host(there.running.url, "2026-07-28")
     async with ann.client, bob.client:
         given = await ann.call("enter_queue", display_name="Ann")
@@ -195,14 +195,14 @@ async def test_the_official_client_listens_to_an_inbox(there: Crowd) -> None:
 
 
 async def test_the_official_client_subscribes_in_a_session(there: Crowd) -> None:
-    """`resources/subscribe` of 2025, which the newer SDK calls deprecated."""
+    """It uses `resources/subscribe` of 2025, deprecated in the newer SDK."""
     ann, bob = Host(there.running.url, "legacy"), Host(there.running.url, "legacy")
     async with ann.client, bob.client:
         await ann.enter("Ann")
         await streams_are_open(there, "legacy", 2)
         uri = f"chat://inbox/{ann.handle}"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MCPDeprecationWarning)  # it is the way of that era
+            warnings.simplefilter("ignore", MCPDeprecationWarning)  # the way of that era
             await ann.client.subscribe_resource(uri)
         await bob.enter("Bob")
         await eventually(lambda: ann.updated == [uri])
@@ -210,7 +210,7 @@ async def test_the_official_client_subscribes_in_a_session(there: Crowd) -> None
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_official_client_sees_progress(there: Crowd, mode: str) -> None:
-    """A progress callback may be given to a call that waits; it does not change what the call gives."""
+    """A waiting call may have a progress callback; its result stays the same."""
     ann = Host(there.running.url, mode)
     async with ann.client:
         given = await ann.enter("Ann")
@@ -242,7 +242,7 @@ async def test_the_official_client_is_answered_at_shutdown() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_the_whole_story_with_fastmcp(there: Crowd, mode: Any) -> None:
-    """FastMCP's client, by tools alone: enter, match, talk, next partner, leave."""
+    """FastMCP's client, by tools alone, can enter, match, talk, go to the next partner, and leave."""
     ann, bob = fastmcp.Client(there.running.url, mode=mode), fastmcp.Client(there.running.url, mode=mode)
 
     async def call(client: Any, tool: str, **arguments: Any) -> Json:
@@ -276,7 +276,7 @@ async def test_the_whole_story_with_fastmcp(there: Crowd, mode: Any) -> None:
 
 
 async def test_clients_of_different_makers_meet(there: Crowd) -> None:
-    """An SDK session and a FastMCP client in one room."""
+    """An SDK session and a FastMCP client share one room."""
     ann = Host(there.running.url, "legacy")
     async with ann.client, fastmcp.Client(there.running.url) as bob:
         await ann.enter("Ann")

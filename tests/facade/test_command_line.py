@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def failed(*arguments: str, **environment: str) -> str:
-    """The one line with which a command line was turned down."""
+    """Return the one line that refuses a command line."""
     process = await started(*arguments, **environment)
     out, err = await asyncio.wait_for(process.communicate(), STARTED_WITHIN_SECONDS)
     assert process.returncode == 2, err.decode()
@@ -43,7 +43,7 @@ async def test_serve_serves_and_stops_with_everything_answered() -> None:
                 person.calling("wait_for_events", handle=person.handle, cursor=person.cursor, wait_seconds=300)
                 for person in (ann, bob)
             ]
-            # A call of each that is answered after the waits have begun.
+            # A call of each, answered after the beginning of the waits.
             for person in (ann, bob):
                 await person.call("get_status", handle=person.handle)
                 await person.call("get_status", handle=person.handle)
@@ -75,7 +75,7 @@ async def test_serve_stops_although_nobody_reads_and_nobody_closes() -> None:
 
 
 async def test_an_idle_broker_stops_at_sigint_too() -> None:
-    """What a shell sends at control-C."""
+    """SIGINT is a shell's signal at control-C."""
     async with serving() as broker:
         broker.process.send_signal(signal.SIGINT)
         await asyncio.wait_for(broker.process.communicate(), 5)
@@ -83,7 +83,7 @@ async def test_an_idle_broker_stops_at_sigint_too() -> None:
 
 
 async def test_flags_and_variables_set_limits_and_the_flag_wins() -> None:
-    """`--messages-per-10s-max` against `CHAT_BROKER_MESSAGES_PER_10S_MAX`."""
+    """Both `--messages-per-10s-max` and `CHAT_BROKER_MESSAGES_PER_10S_MAX` are given."""
     variables: dict[str, Any] = {"CHAT_BROKER_MESSAGES_PER_10S_MAX": "1", "CHAT_BROKER_MESSAGE_BYTES_MAX": "5"}
     async with serving("--messages-per-10s-max", "2", **variables) as broker:
         there = broker.people()
@@ -97,7 +97,7 @@ async def test_flags_and_variables_set_limits_and_the_flag_wins() -> None:
 
 
 async def test_a_port_that_is_taken_is_one_line() -> None:
-    """Exit 2, and the line says which and what to do."""
+    """The status is 2, and the line says what to do about the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = await failed("serve", "--port", str(port))
@@ -114,7 +114,7 @@ async def test_a_port_that_is_taken_is_one_line() -> None:
     ],
 )
 async def test_a_command_line_that_makes_no_sense_is_one_line(arguments: tuple[str, ...], names: str) -> None:
-    """Exit 2, nothing on standard output, and the line names what is wrong."""
+    """The status is 2, standard output is empty, and the line names the wrong part."""
     assert names in await failed(*arguments)
 
 
@@ -136,7 +136,7 @@ async def test_a_command_line_that_makes_no_sense_is_one_line(arguments: tuple[s
 def test_errors_of_use_name_the_flag(
     arguments: tuple[str, ...], names: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for the process: status 2 and one line, without the process."""
+    """Status 2 and one line also come without a process of its own."""
     for name in os.environ:
         if name.startswith("CHAT_BROKER_"):
             monkeypatch.delenv(name)
@@ -150,14 +150,14 @@ def test_errors_of_use_name_the_flag(
 def test_a_variable_that_makes_no_sense_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value from the environment is checked as a flag's is."""
+    """A value from the environment is checked like a flag's."""
     monkeypatch.setenv("CHAT_BROKER_STREAMS_MAX", "many")
     assert main(["serve"]) == 2
     assert "CHAT_BROKER_STREAMS_MAX" in capsys.readouterr().err
 
 
 def test_help_and_version_are_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard output, with status 0; the help names every limit."""
+    """Both go to standard output, with status 0; the help names every limit."""
     for arguments in (["--version"], ["serve", "--help"]):
         with pytest.raises(SystemExit) as done:
             main(arguments)

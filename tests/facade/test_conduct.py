@@ -37,7 +37,7 @@ async def events_in(there: Crowd, kind: type[Any]) -> list[Any]:
 
 @BOTH_TOOLS
 async def test_the_chat_ends_and_the_stranger_hears_only_that(era: Era, tool: str) -> None:
-    """The partner is told `left`, on a stream and in results, as after `leave_chat`."""
+    """The partner hears `left`, on a stream and in results, as after `leave_chat`."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         async with bob.stream() as frames:
@@ -55,7 +55,7 @@ async def test_the_chat_ends_and_the_stranger_hears_only_that(era: Era, tool: st
 @BOTH_TOOLS
 @pytest.mark.parametrize("ended_by", ["ann", "bob"])
 async def test_it_works_after_the_chat_too(era: Era, tool: str, ended_by: str) -> None:
-    """A closed room will do, whoever closed it; the other hears nothing more."""
+    """A room closed by either side will do; the other hears nothing more."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         leaving = ann if ended_by == "ann" else bob
@@ -69,7 +69,7 @@ async def test_it_works_after_the_chat_too(era: Era, tool: str, ended_by: str) -
 
 @BOTH_TOOLS
 async def test_twice_is_as_once(era: Era, tool: str) -> None:
-    """A repeat succeeds and stores nothing; a report is not changed by it."""
+    """A repeat succeeds and stores nothing; it changes no report."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, _ = await there.pair(era, era)
         once = await act(ann, tool)
@@ -82,7 +82,7 @@ async def test_twice_is_as_once(era: Era, tool: str) -> None:
 
 @BOTH_TOOLS
 async def test_a_session_needs_no_handle(tool: str) -> None:
-    """The session's own is meant; the stranger may be of the other era."""
+    """The session's own handle is meant; the stranger may be of the other era."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair("2025", "2026")
         assert await ann.call(tool, roomId=ann.room_id, category=" Spam ") == {"success": True}
@@ -100,7 +100,7 @@ async def test_a_blocked_stranger_can_still_be_reported(era: Era) -> None:
 
 
 async def test_both_may_report_each_other(era: Era) -> None:
-    """One report a person and room."""
+    """There is one report a person and room."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         await act(ann, "report_partner")
@@ -111,7 +111,7 @@ async def test_both_may_report_each_other(era: Era) -> None:
 
 @BOTH_TOOLS
 async def test_a_forgotten_room_is_not_found(era: Era, tool: str) -> None:
-    """The refusal says that rooms are forgotten, and what to pass."""
+    """The refusal says that rooms are forgotten, and gives an alternative."""
     async with serving(closed_rooms_kept=1, **LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         room_id = ann.room_id
@@ -124,7 +124,7 @@ async def test_a_forgotten_room_is_not_found(era: Era, tool: str) -> None:
 
 
 async def test_the_fourth_report_in_ten_minutes_has_to_wait(era: Era) -> None:
-    """The refusal says for how long, and that `block_partner` still works; after just that wait it is filed."""
+    """The refusal gives the wait, and names `block_partner`; after just that wait the report is filed."""
     clock = FakeClock()
     async with serving(clock=clock, **LIMITS) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -152,7 +152,7 @@ async def test_the_fourth_report_in_ten_minutes_has_to_wait(era: Era) -> None:
     ("tool", "meet_again"), [("leave_chat", True), ("block_partner", False), ("report_partner", False)]
 )
 async def test_a_block_outlasts_all_patience(era: Era, tool: str, meet_again: bool) -> None:
-    """Two who parted meet again once both have waited; after a block or a report they wait on, for others."""
+    """A former pair meets again once both have waited; after a block or a report they wait on, for others."""
     clock = FakeClock()
     async with serving(clock=clock, **LIMITS, **REMATCHING) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -169,7 +169,7 @@ async def test_a_block_outlasts_all_patience(era: Era, tool: str, meet_again: bo
 
 
 async def test_without_kept_blocks_it_is_leaving(there: Crowd, era: Era) -> None:
-    """An operator who turned blocks off has no block in the log; the chat ends all the same."""
+    """If the operator turned blocks off, the log has no block; the chat ends all the same."""
     ann, bob = await there.pair(era, era)
     assert await act(ann, "block_partner") == {"success": True}
     assert [event["method"] for event in await bob.hear()] == ["partner.disconnected"]
@@ -189,7 +189,7 @@ async def test_without_kept_blocks_it_is_leaving(there: Crowd, era: Era) -> None
     ],
 )
 async def test_a_note_is_a_text_like_a_message(era: Era, note: Any, kept: str | None) -> None:
-    """It is cleaned alike; a blank one is none."""
+    """It is cleaned like a message; a blank one is none."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, _ = await there.pair(era, era)
         await act(ann, "report_partner", note=note)
@@ -209,7 +209,7 @@ async def test_a_note_that_is_too_large_is_refused(there: Crowd, era: Era) -> No
 
 
 async def test_the_position_of_a_report_is_shown_to_nobody(era: Era) -> None:
-    """It is the report's id. After a chat, neither of the two is given it, or may read on from it."""
+    """It is the report's id. After a chat, neither of the two gets it, or may read on from it."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
@@ -222,7 +222,7 @@ async def test_the_position_of_a_report_is_shown_to_nobody(era: Era) -> None:
 
 
 async def test_a_report_has_a_line_in_the_log(era: Era, log_text: io.StringIO) -> None:
-    """The line says where to find the report and what it is about: no note, no name, no handle."""
+    """The line says where the report is and its category: no note, no name, no handle."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         await act(ann, "report_partner", note=SECRET_WORDS)
@@ -241,7 +241,7 @@ async def test_a_report_has_a_line_in_the_log(era: Era, log_text: io.StringIO) -
 
 @BOTH_TOOLS
 async def test_a_log_that_does_not_answer_puts_it_off(era: Era, tool: str) -> None:
-    """The caller is told `unavailable`, and that what was asked may have happened; calling again is safe."""
+    """The caller gets `unavailable`: the act may have happened, and calling again is safe."""
     log, clock = GatedLog(), FakeClock()
     async with serving(log=log, clock=clock, **LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)

@@ -1,4 +1,4 @@
-"""A broker that is killed in the middle of everything: nothing that was answered is lost, and everyone goes on.
+"""A broker killed in the middle of everything: no answered command is lost, and all clients go on.
 
 `CRASHES=100 pytest tests/facade/test_crash.py` kills it more often than a usual run does.
 """
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.anyio
 CRASHES = int(os.environ.get("CRASHES", "6"))
 MESSAGES_BETWEEN_CRASHES = 30
 GONE = (httpx.TransportError, httpx.HTTPStatusError, AssertionError, KeyError, ValueError)
-"""What it looks like to a client when the broker dies, whatever it was doing."""
+"""Any error a client sees when the broker dies."""
 
 T = TypeVar("T")
 
 
 class Broker:
-    """A broker that is started again and again on the same file."""
+    """A broker with many starts on the same file."""
 
     def __init__(self, path: Path) -> None:
         self.port = free_port()
@@ -41,7 +41,7 @@ class Broker:
         self.life = 0
 
     async def start(self) -> None:
-        """Let it run."""
+        """Start it, and wait until it is ready."""
         self.process = await ready(self.port, *self.arguments, "--queue-commands-per-10s-max", "1000000")
         self.life += 1
         self.up.set()
@@ -54,12 +54,12 @@ class Broker:
 
     @property
     def running(self) -> Running:
-        """As people know it."""
+        """The broker in the form people use."""
         return cast("Running", Process(self.process, self.port))
 
 
 class Talker:
-    """Someone who says numbered things, and keeps what they hear, come what may."""
+    """A person who sends numbered messages, and keeps all received ones, across crashes."""
 
     def __init__(self, broker: Broker, person: Person, name: str) -> None:
         self.broker = broker
@@ -73,7 +73,7 @@ class Talker:
         self.doubled: list[int] = []
 
     async def steadily(self, act: Callable[[], Awaitable[T]]) -> T:
-        """`act`, again and again until the broker lives to answer it."""
+        """Repeat `act` until a living broker answers it."""
         while True:
             await self.broker.up.wait()
             try:
@@ -84,7 +84,7 @@ class Talker:
                 await self.come_back()
 
     async def come_back(self) -> None:
-        """Be able to call again. A session is dead with its broker: one opens another, and shows the handle."""
+        """Restore the ability to call. A session dies with its broker: open another, and show the handle."""
         async with self.coming_back:
             await self.broker.up.wait()
             while isinstance(self.person, InSession) and self.life != self.broker.life:
@@ -97,9 +97,9 @@ class Talker:
                     await self.broker.up.wait()
 
     async def talk(self, count: int, partner: Talker) -> None:
-        """Say that many things, each until it is answered; a `message_id` makes sure that it is said once.
+        """Send that many messages, each until it is answered; a `message_id` makes a repeat safe.
 
-        Nothing is said before the partner listens: a stream has what happens from its beginning on.
+        The first is sent after the partner listens: a stream has only events from its beginning on.
         """
         await partner.listens.wait()
         for number in range(count):
@@ -108,7 +108,7 @@ class Talker:
             self.answered += 1
 
     def keep(self, event: dict[str, Any]) -> None:
-        """Note what was said; a position heard twice on one stream is a double."""
+        """Note a message; a position heard twice on one stream is a double."""
         if event["method"] == "message.received":
             position = event["params"]["cursor"]
             if position in self.heard:
@@ -116,15 +116,15 @@ class Talker:
             self.heard[position] = event["params"]["message"]
 
     async def listen(self, until: Callable[[], bool]) -> None:
-        """Hear, in this person's way, until there is no more to hear."""
+        """Hear, in this person's way, until `until` holds."""
         raise NotImplementedError
 
 
 class ByCalls(Talker):
-    """Only calls tools."""
+    """A talker by tool calls alone."""
 
     async def listen(self, until: Callable[[], bool]) -> None:
-        """`wait_for_events`, each time with the cursor of the last."""
+        """Call `wait_for_events`, each time with the cursor of the last."""
         self.listens.set()
         while not until():
             for event in await self.steadily(lambda: self.person.hear(wait_seconds=1)):
@@ -132,17 +132,17 @@ class ByCalls(Talker):
 
 
 class ByStream(Talker):
-    """Holds a stream open, and opens it again when it breaks."""
+    """A talker with a stream; it is reopened when it breaks."""
 
     def open(self) -> AbstractAsyncContextManager[Frames]:
-        """The stream."""
+        """Open the stream."""
         raise NotImplementedError
 
     async def caught_up(self, frames: Frames) -> None:
-        """Whatever it takes to have what the stream missed, and will miss."""
+        """Close the gap between the last stream and this one."""
 
     def take(self, event: Event) -> None:
-        """A frame has arrived."""
+        """Take a frame."""
         self.keep(event.data)
 
     async def listen(self, until: Callable[[], bool]) -> None:
@@ -160,50 +160,50 @@ class ByStream(Talker):
 
 
 class ByGet(ByStream):
-    """A session's GET stream, which replays what it missed."""
+    """A talker with a session's GET stream, which replays missed events."""
 
     last_id: str | None = None
 
     def open(self) -> AbstractAsyncContextManager[Frames]:
-        """From the last id on."""
+        """Open it from the last id on."""
         assert isinstance(self.person, InSession)
         return self.person.stream(self.last_id)
 
     async def caught_up(self, frames: Frames) -> None:
-        """It begins with the id of where it does: should it break before anything is heard, that is where to go on."""
+        """Keep the id at its beginning: if the stream breaks before an event, the next one continues from there."""
         if frames.ids_alone:
             self.last_id = frames.ids_alone[-1]
 
     def take(self, event: Event) -> None:
-        """Its id is where to go on."""
+        """Keep its id: the next stream continues from there."""
         self.last_id = event.id
         super().take(event)
 
 
 class ByListen(ByStream):
-    """`subscriptions/listen`, which replays nothing: the cursor does."""
+    """A talker with `subscriptions/listen`, which replays nothing: the cursor does."""
 
     def open(self) -> AbstractAsyncContextManager[Frames]:
-        """Acknowledged before anything is asked for."""
+        """Open it; it is acknowledged before any question."""
         assert isinstance(self.person, Modern)
         return self.person.stream()
 
     async def caught_up(self, frames: Frames) -> None:
-        """Ask for everything after the newest cursor; what the stream has brought already is not kept twice."""
+        """Ask for everything after the newest cursor; events of the stream are not kept twice."""
         while events := await self.person.hear(wait_seconds=0):
             for event in events:
                 if event["params"]["cursor"] not in self.heard:
                     self.keep(event)
 
     def take(self, event: Event) -> None:
-        """What stands at or below the cursor was given by a call."""
+        """Keep it, unless it is at or below the cursor: then a call had it."""
         if event.params["cursor"] > self.person.cursor:
             self.person.cursor = event.params["cursor"]
             super().take(event)
 
 
 async def pair(broker: Broker, first: type[Talker], second: type[Talker], names: str) -> list[Talker]:
-    """Two strangers who have met; each knows the room and has a cursor from before anything was said."""
+    """Pair two strangers; each knows the room and has a cursor from before any message."""
     talkers: list[Talker] = []
     for kind, name in zip((first, second), names, strict=True):
         person = InSession(broker.running) if kind is ByGet else Modern(broker.running)
@@ -216,7 +216,7 @@ async def pair(broker: Broker, first: type[Talker], second: type[Talker], names:
 
 
 async def crashing(broker: Broker, talkers: list[Talker], seed: int) -> None:
-    """Kill the broker at random moments, each after some more has been said."""
+    """Kill the broker at random moments, each after some more messages."""
     chance = random.Random(seed)
     for crash in range(1, CRASHES + 1):
         target = crash * MESSAGES_BETWEEN_CRASHES - chance.randrange(MESSAGES_BETWEEN_CRASHES // 2)
@@ -229,7 +229,7 @@ async def crashing(broker: Broker, talkers: list[Talker], seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32)], ids=["seed"])
 async def test_a_killed_broker_loses_nothing_that_it_had_answered(tmp_path: Path, seed: int) -> None:
-    """Every message is heard once and in order, in the same room, by whatever way; who waits still waits."""
+    """Every message is heard once and in order, in the same room, in each way; a waiting person still waits."""
     print(f"seed {seed}")
     broker = Broker(tmp_path / "chat.db")
     await broker.start()

@@ -1,4 +1,4 @@
-"""Many at once."""
+"""Many people at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cursor says 'I have everything up to here', and never lies."""
+"""A cursor means 'I have everything up to here', and is always true."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_ones_own_message_does_not_pass_what_the_partner_said_meanwhile(there: Crowd, era: Era) -> None:
-    """What stood between the cursor and one's own message is in the result of sending it."""
+    """All events between the cursor and the new message are in the result of sending it."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
     await bob.say("first")
@@ -26,7 +26,7 @@ async def test_ones_own_message_does_not_pass_what_the_partner_said_meanwhile(th
 
 
 async def test_two_who_talk_at_once_hear_everything_once_and_in_order(there: Crowd, era: Era) -> None:
-    """However sends cross each other, following one's own cursor gives each message once, in order."""
+    """Under any crossing of sends, the sender's own cursor gives each message once, in order."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
 
@@ -44,13 +44,13 @@ async def test_two_who_talk_at_once_hear_everything_once_and_in_order(there: Cro
 
 
 async def test_without_a_cursor_a_message_moves_none(there: Crowd, era: Era) -> None:
-    """A plain `send_message` gives no cursor that could be taken for one."""
+    """A plain `send_message` gives no cursor."""
     ann, _ = await there.pair(era, era)
     assert set(await ann.say("hello")) == {"success", "timestamp"}
 
 
 async def test_the_cursor_of_who_waits_comes_before_the_match(there: Crowd, era: Era) -> None:
-    """`enter_queue` answers its own commit's position, again and again, so the match stands after it."""
+    """`enter_queue` answers its own commit's position, again and again, so the match comes after it."""
     ann, bob = await there.person(era), await there.person(era)
     waiting = await ann.enter("Ann")
     assert waiting["cursor"] == 2
@@ -68,14 +68,14 @@ async def test_the_cursor_of_who_waits_comes_before_the_match(there: Crowd, era:
 
 
 async def test_the_result_of_a_match_is_its_notice(there: Crowd, era: Era) -> None:
-    """Who is matched at once starts after the match, and hears the first word first."""
+    """A cursor from an immediate match is after the match, and the first message is heard first."""
     ann, bob = await there.pair(era, era)
     await ann.say("hello")
     assert texts(await bob.hear()) == ["hello"]
 
 
 async def test_the_cursor_of_next_partner_leaves_the_old_room_behind(there: Crowd, era: Era) -> None:
-    """What was said in the last room is not heard again in the next."""
+    """Messages of the last room are not heard again in the next."""
     ann, bob = await there.pair(era, era)
     await bob.say("old")
     cat = await there.person(era)
@@ -90,7 +90,7 @@ async def test_the_cursor_of_next_partner_leaves_the_old_room_behind(there: Crow
 
 
 async def test_get_status_gives_the_whole_conversation_again(there: Crowd, era: Era) -> None:
-    """Its cursor stands just before the last room, open or closed: the match and every word come after it."""
+    """Its cursor is just before the last room, open or closed: the match and every message come after it."""
     ann, bob = await there.pair(era, era)
     await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
     await ann.enter("Ann", handle=ann.handle)
@@ -112,7 +112,7 @@ async def test_get_status_gives_the_whole_conversation_again(there: Crowd, era: 
 
 
 async def test_a_cursor_that_nobody_gave_is_refused(there: Crowd, era: Era) -> None:
-    """One above the tip is `invalid_arguments`, and a message that comes with it is not sent."""
+    """A cursor above the tip is `invalid_arguments`, and a message with it is not sent."""
     ann, bob = await there.pair(era, era)
     position = there.running.broker.state.position
     above = {"handle": ann.handle, "cursor": position + 1}
@@ -167,7 +167,7 @@ async def test_a_page_of_newest_events_is_the_inbox_without_a_cursor(era: Era) -
 
 
 async def test_a_cursor_from_before_the_logs_base_says_that_something_is_missed(era: Era) -> None:
-    """What is left is given, with `missed: true`; a cursor behind the base is told nothing of the kind."""
+    """The rest is given, with `missed: true`; a cursor after the base gets no such mark."""
     async with serving(log_commits_max=10) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         for number in range(20):
@@ -185,7 +185,7 @@ async def test_a_cursor_from_before_the_logs_base_says_that_something_is_missed(
 
 
 async def test_what_the_inbox_forgot_is_read_from_the_log(era: Era) -> None:
-    """`inbox_events_max` bounds an index alone: while the log holds it, an old cursor reaches everything."""
+    """`inbox_events_max` bounds only an index: an old cursor reaches everything in the log."""
     async with serving(inbox_events_max=64) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         for number in range(130):

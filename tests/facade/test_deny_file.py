@@ -1,4 +1,4 @@
-"""The file of refused peers: its lines, and when it is read again."""
+"""The file of refused peers: its lines, and the moments when it is read again."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mcp_facade.http.deny_file import DENY_FILE_BYTES_MAX, DenyFile, DenyFileErr
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file that denies one address."""
+    """Write a file with one denied address."""
     path = tmp_path / "denied.txt"
     path.write_text("192.0.2.1\n")
     return path
 
 
 def denies(file: DenyFile, address: str) -> bool:
-    """Return whether `address` is in the list in force."""
+    """Tell if `address` is in the list in force."""
     parsed = parse_address(address)
     assert parsed is not None
     return parsed in file.networks
@@ -34,7 +34,7 @@ def replace(path: Path, content: str) -> None:
 
 
 def test_a_line_is_an_address_or_a_network(path: Path) -> None:
-    """Of either family; comments, blank lines, line ends of any system and a byte-order mark are no matter."""
+    """Both families are valid; comments, blank lines, line ends of any system and a byte-order mark are no matter."""
     path.write_bytes(
         b"\xef\xbb\xbf192.0.2.1\r\n\r\n# all of it: 0.0.0.0/0\n  10.0.0.0/8\t# office\r2001:DB8::/32\n"
         b"::ffff:198.51.100.0/120\n2001:db9::1"
@@ -57,7 +57,7 @@ def test_all_of_a_family_is_a_network(path: Path, network: str, denied: str, oth
 
 
 def test_an_empty_file_denies_no_one(path: Path) -> None:
-    """So an operator can begin with it."""
+    """An operator can begin with it."""
     path.write_text("# nobody yet\n")
     assert len(DenyFile(path).networks) == 0
 
@@ -78,7 +78,7 @@ def test_an_invalid_line_is_named_by_its_number(path: Path, line: str) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(path: Path, tmp_path: Path) -> None:
-    """One that is missing, a folder, a pipe (which might never be written to), and one without end."""
+    """Refused are a missing file, a folder, a pipe (which might never be written to), and an endless one."""
     reasons = {}
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "big").write_bytes(b"\n" * (DENY_FILE_BYTES_MAX + 1))
@@ -95,14 +95,14 @@ def test_a_file_that_cannot_be_read_is_refused(path: Path, tmp_path: Path) -> No
 
 
 def test_only_a_change_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that stays as it is is not opened again."""
+    """An unchanged file is not opened again."""
     file = DenyFile(path)
     monkeypatch.setattr("builtins.open", None)
     assert not file.refresh()
 
 
 def test_a_file_that_is_edited_or_replaced_is_read_again(path: Path) -> None:
-    """Also if its size and its time stay the same, as where a tool sets the time."""
+    """It is read even if its size and its time stay the same, as after a tool that sets the time."""
     file, status = DenyFile(path), path.stat()
     path.write_text("192.0.2.1\n192.0.2.2\n")
     assert file.refresh()
@@ -116,7 +116,7 @@ def test_a_file_that_is_edited_or_replaced_is_read_again(path: Path) -> None:
 
 
 def test_a_bad_version_leaves_the_last_good_list(path: Path) -> None:
-    """It is told once for each version; a good one is taken after it."""
+    """It is logged once for each version; a good one is taken after it."""
     file = DenyFile(path)
     for content in ("192.0.2.2\nnonsense\n", "nonsense\n"):
         replace(path, content)
@@ -131,7 +131,7 @@ def test_a_bad_version_leaves_the_last_good_list(path: Path) -> None:
 
 
 def test_a_missing_file_leaves_the_last_good_list(path: Path) -> None:
-    """It is told once each time that it goes; the same file may come back, or another."""
+    """Each loss is logged once; the same file may come back, or another."""
     file, aside = DenyFile(path), path.with_suffix(".aside")
     for _ in range(2):
         path.rename(aside)

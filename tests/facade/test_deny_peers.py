@@ -1,4 +1,4 @@
-"""Peers that the operator refuses: their requests, their open streams and waits, and what the log says."""
+"""Peers refused by the operator: their requests, their open streams and waits, and the log's lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REFUSAL = "Forbidden: the operator of this server refuses requests from this add
 
 @pytest.fixture
 def denied(tmp_path: Path) -> Path:
-    """The file, which denies no one yet."""
+    """The file, with no denied peer yet."""
     path = tmp_path / "denied.txt"
     path.write_text("# no one\n")
     return path
@@ -39,7 +39,7 @@ def denied(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def mallory_at(running: Running, era: Era) -> AsyncIterator[Modern | InSession]:
-    """A client at `MALLORYS` address, with one connection that is kept alive between requests."""
+    """A client at `MALLORYS` address, with one kept-alive connection."""
     async with crowd(running) as there:
         yield await there.person(era, MALLORYS)
 
@@ -57,26 +57,26 @@ def remove(path: Path) -> None:
 
 
 def logged(log_text: io.StringIO, event: str) -> list[dict[str, object]]:
-    """The lines of that event, without their times."""
+    """Return the lines of that event, without their times."""
     lines = map(json.loads, log_text.getvalue().splitlines())
     return [line for line in lines if line["event"] == event]
 
 
 async def looked_at(clock: FakeClock, log_text: io.StringIO, event: str, times: int = 1) -> None:
-    """Have the file looked at until `event` is logged so often."""
+    """Have the file checked until `event` is logged so often."""
     await clock.advance(CHECK_EVERY_MS)
     await eventually(lambda: len(logged(log_text, event)) == times)
 
 
 def assert_refused(response: httpx.Response) -> None:
-    """403, and one line as a JSON-RPC error."""
+    """Check for a 403, with one line as a JSON-RPC error."""
     assert response.status_code == 403
     assert response.json() == {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": REFUSAL}}
     assert "\n" not in response.text
 
 
 async def test_a_denied_peer_is_refused_whatever_it_asks(era: Era, denied: Path) -> None:
-    """Any method, at either path, with any headers; other peers and the operator's paths are served."""
+    """Any method at either path with any headers is refused; other peers and the operator's paths are served."""
     replace(denied, f"{MALLORYS}/32")
     async with serving(deny_peers=denied, allow_origins=("https://page.example",)) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -104,7 +104,7 @@ async def test_a_denied_peer_is_refused_whatever_it_asks(era: Era, denied: Path)
 async def test_a_peer_that_is_denied_later_is_refused_on_its_own_connection(
     era: Era, denied: Path, log_text: io.StringIO
 ) -> None:
-    """Its session and its handle are no help, nor is a connection that is still open; later it may be allowed again."""
+    """Its session, its handle and its open connection are no help; later it may be allowed again."""
     clock = FakeClock()
     async with serving(deny_peers=denied, clock=clock) as running, mallory_at(running, era) as mallory:
         await mallory.enter()
@@ -153,12 +153,12 @@ async def test_what_a_denied_peer_has_open_is_cut(era: Era, denied: Path, log_te
 
 
 def streams_of(running: Running) -> float:
-    """How many streams are open."""
+    """Return the number of open streams."""
     return sum(running.metric(f'chat_broker_streams{{kind="{kind}"}}') for kind in ("get", "listen"))
 
 
 async def test_a_request_that_is_still_coming_is_cut(denied: Path, log_text: io.StringIO) -> None:
-    """Nothing is answered to a peer that was denied meanwhile, not even one that came before the broker was ready."""
+    """A newly denied peer gets no answer, not even to a request from before the broker was ready."""
     log, clock = SlowLog(), FakeClock()
     async with serving(deny_peers=denied, log=log, clock=clock, folded=False) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port, local_addr=(MALLORYS, 0))
@@ -166,14 +166,14 @@ async def test_a_request_that_is_still_coming_is_cut(denied: Path, log_text: io.
         await eventually(lambda: len(running.app._waiting) == 1)
         replace(denied, f"{MALLORYS}\n")
         await looked_at(clock, log_text, "deny_peers_read")
-        with contextlib.suppress(ConnectionResetError):  # the end may come as that too
+        with contextlib.suppress(ConnectionResetError):  # a reset is also an end
             assert await reader.read() == b""
         writer.close()
         log.gate.set()
 
 
 async def test_the_peer_is_the_one_that_a_trusted_proxy_names(era: Era, denied: Path, log_text: io.StringIO) -> None:
-    """Among clients behind one proxy, the denied one alone is refused, and its stream alone is cut."""
+    """Among clients behind one proxy, only the denied one is refused, and only its stream is cut."""
     clock, bad, good = FakeClock(), "2001:db8:0:1::5", "192.0.2.2"
     settings = {"deny_peers": denied, "clock": clock, "trust_proxies": ("127.0.0.1",)}
     async with serving(**settings) as running, crowd(running) as there:
@@ -193,7 +193,7 @@ async def test_the_peer_is_the_one_that_a_trusted_proxy_names(era: Era, denied: 
 
 
 async def test_a_proxy_that_is_not_trusted_changes_nothing(era: Era, denied: Path) -> None:
-    """No client talks itself out of the list, and none talks another into it."""
+    """No client can get itself off the list, or another one onto it."""
     replace(denied, f"{MALLORYS}\n192.0.2.1\n")
     async with serving(deny_peers=denied) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -205,7 +205,7 @@ async def test_a_proxy_that_is_not_trusted_changes_nothing(era: Era, denied: Pat
 
 
 async def test_a_bad_file_keeps_the_list_and_is_logged_once(denied: Path, log_text: io.StringIO) -> None:
-    """By the number of the line, never its content; a file that is gone likewise, until there is a good one."""
+    """The line has a bad line's number, never its content; a missing file is logged once, too, until a good one."""
     clock = FakeClock()
     replace(denied, f"{MALLORYS}\n")
     transport = httpx.AsyncHTTPTransport(local_address=MALLORYS)
@@ -232,7 +232,7 @@ async def test_a_bad_file_keeps_the_list_and_is_logged_once(denied: Path, log_te
 
 
 async def test_refusals_are_a_line_a_minute_without_the_address(denied: Path, log_text: io.StringIO) -> None:
-    """The next line says how many were left out."""
+    """The next line has the number of the others."""
     clock = FakeClock()
     replace(denied, f"{MALLORYS}\n")
     transport = httpx.AsyncHTTPTransport(local_address=MALLORYS)
@@ -250,7 +250,7 @@ async def test_refusals_are_a_line_a_minute_without_the_address(denied: Path, lo
 
 
 async def test_the_command_line_names_the_file(denied: Path) -> None:
-    """A broker of its own reads the file at its start, and again once it is changed."""
+    """A broker of its own reads the file at its start, and again after a change."""
     async with process("--deny-peers", str(denied)) as broker:
         transport = httpx.AsyncHTTPTransport(local_address=MALLORYS)
         async with httpx.AsyncClient(transport=transport, trust_env=False) as http, asyncio.timeout(30):
@@ -264,7 +264,7 @@ async def test_the_command_line_names_the_file(denied: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_used_at_the_start_is_one_line(denied: Path) -> None:
-    """It names the setting, and the line's number if one is invalid."""
+    """The line names the setting, and the number of an invalid line."""
     replace(denied, "10.0.0.0/8\n10.0.0.1/8\n")
     assert await failed("serve", "--port", "0", CHAT_BROKER_DENY_PEERS=str(denied)) == (
         "chat-broker: --deny-peers (CHAT_BROKER_DENY_PEERS): "

@@ -1,4 +1,4 @@
-"""A connection that is written to at once: what clients see is HTTP all the same."""
+"""A connection with direct writes: for clients it is HTTP all the same."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not FAST_LANE, reason="only 
 
 
 def status_request(person: Modern | InSession, request_id: int = 1, **more: str) -> tuple[bytes, bytes]:
-    """Head and body of a call of `get_status`."""
+    """Return head and body of a call of `get_status`."""
     params = {"name": "get_status", "arguments": {"handle": person.handle}}
     headers, body = posted(person, "tools/call", params, "get_status", request_id)
     return head_of("POST", headers | {"content-length": str(len(body))} | more), body
 
 
 def taken(running: Running) -> int:
-    """How many requests the lane has answered."""
+    """Return the number of requests answered by the lane."""
     lane = running.app.endpoint.fast_lane
     assert lane is not None
     return lane.taken
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[bytes, Any]:
-    """The head of the next response, and its JSON; of as many bytes as the head says."""
+    """Return the head of the next response, and its JSON, cut by the head's length."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:] if line)
     body = await reader.readexactly(int(lines[b"content-length"]))
@@ -41,7 +41,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[bytes, Any]:
 
 
 async def test_answers_come_one_by_one_on_one_connection(there: Crowd, era: Era) -> None:
-    """Each with its length, in the order of the requests, however these are cut into segments."""
+    """Each has its length, in the order of the requests, in any segments."""
     ann = await there.person(era)
     await ann.enter("Ann")
     await ann.call("get_status", handle=ann.handle)
@@ -50,7 +50,7 @@ async def test_answers_come_one_by_one_on_one_connection(there: Crowd, era: Era)
     stream = b"".join(b"".join(status_request(ann, number)) for number in range(1, 4))
     for piece in (stream[:100], stream[100:-200], stream[-200:]):
         writer.write(piece)
-        await settle()  # so that each is a segment of its own
+        await settle()  # each is a segment of its own
     for number in range(1, 4):
         head, body = await answer(reader)
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -75,7 +75,7 @@ async def test_a_client_that_goes_in_the_middle_of_a_body_is_no_request(there: C
 
 
 async def test_a_connection_that_is_to_be_closed_is(there: Crowd, era: Era) -> None:
-    """`Connection: close` and HTTP/1.0: the answer, and then the end."""
+    """With `Connection: close` or HTTP/1.0, the answer comes, and then the end."""
     ann = await there.person(era)
     await ann.enter("Ann")
     head, body = status_request(ann, connection="close")
@@ -89,7 +89,7 @@ async def test_a_connection_that_is_to_be_closed_is(there: Crowd, era: Era) -> N
 
 
 async def test_a_client_that_asks_first_whether_to_send_is_told(there: Crowd) -> None:
-    """`Expect: 100-continue`."""
+    """The client sends `Expect: 100-continue`, and gets `100 Continue`."""
     ann = await there.modern()
     await ann.enter("Ann")
     head, body = status_request(ann, expect="100-continue")
@@ -102,7 +102,7 @@ async def test_a_client_that_asks_first_whether_to_send_is_told(there: Crowd) ->
 
 
 async def test_a_page_may_read_what_the_lane_answers(era: Era) -> None:
-    """The headers that its browser asks for stand in every answer, and in no other's."""
+    """Every answer to a page has the headers for its browser, and no other answer has them."""
     origin = "https://app.example"
     async with serving(allow_origins=(origin,)) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -119,7 +119,7 @@ async def test_a_page_may_read_what_the_lane_answers(era: Era) -> None:
 
 
 async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its last answer; one whose answer is a stream is not idle."""
+    """It is closed after its last answer; during a stream it is not idle."""
     monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.1)
     async with serving() as running, crowd(running) as there:
         ann = await there.modern()
@@ -137,7 +137,7 @@ async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.
 
 
 def test_a_server_may_offer_no_link() -> None:
-    """Then nothing is done at once."""
+    """An object that writes nothing takes its place."""
     direct = direct_response_of({"type": "http"})
     assert direct is NO_DIRECT_RESPONSE
     assert direct.body() is None

@@ -1,4 +1,4 @@
-"""`chat-broker serve --log sqlite:PATH`: restarts, files that can't be used, and a disk that fills up."""
+"""`chat-broker serve --log sqlite:PATH`: restarts, unusable files, and a full disk."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ LENIENT = ("--messages-per-10s-max", "1000000")
 
 
 def file_of(tmp_path: Path) -> tuple[Path, str]:
-    """Where the log is to be, and how the command line names it."""
+    """Return the path of the log, and its name on the command line."""
     return tmp_path / "chat.db", f"sqlite:{tmp_path / 'chat.db'}"
 
 
 def a_log() -> list[Commit]:
-    """With a room in it."""
+    """Return a log with a room in it."""
     return log_of(enter(ANN), enter(BOB), *(say(ANN, f"{number}", None, RoomId("r_2")) for number in range(15)))
 
 
 def a_conversation(path: Path) -> None:
-    """A file with that log."""
+    """Write a file with that log."""
     with SqliteFile(path) as file:
         file.append(a_log(), expected=EMPTY_TIP)
 
 
 async def moved(broker: Process, *people: Person) -> None:
-    """They go on at a broker that was started anew."""
+    """Move people to a newly started broker."""
     for person in people:
         person.running = broker
         if isinstance(person, InSession):
@@ -60,7 +60,7 @@ async def moved(broker: Process, *people: Person) -> None:
 
 
 async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    """The same room, the same handles, what was not heard yet, and the repeat of what was said."""
+    """The room, the handles, unread events, and the answer to a repeated message are the same."""
     _, url = file_of(tmp_path)
     async with serving("--log", url, *LENIENT) as broker:
         there = broker.people()
@@ -78,7 +78,7 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_session_goes_on_in_another_process(tmp_path: Path, sent: signal.Signals) -> None:
-    """The same id, the same left-out handle, and a GET with `Last-Event-ID` that has neither a gap nor a double."""
+    """Same id, same left-out handle, and a GET with `Last-Event-ID` that has neither a gap nor a double."""
     _, url = file_of(tmp_path)
     async with serving("--log", url, *LENIENT) as broker:
         there = broker.people()
@@ -114,7 +114,7 @@ async def test_a_session_goes_on_in_another_process(tmp_path: Path, sent: signal
 
 @pytest.mark.slow
 async def test_a_stream_resumes_in_another_process(tmp_path: Path) -> None:
-    """By `Last-Event-ID`, in a new session that has shown the handle, without a gap or a double."""
+    """`Last-Event-ID` works in a new session after a call with the handle, without a gap or a double."""
     _, url = file_of(tmp_path)
     async with serving("--log", url, *LENIENT) as broker:
         there = broker.people()
@@ -138,7 +138,7 @@ async def test_a_stream_resumes_in_another_process(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_start_from_a_snapshot_is_a_start(tmp_path: Path) -> None:
-    """With snapshots, without them, and with one that is damaged."""
+    """The start is the same with snapshots, without them, and with a damaged one."""
     path, url = file_of(tmp_path)
     often = ("--log", url, *LENIENT, "--snapshot-every-commits", "5")
     async with serving(*often) as broker:
@@ -212,7 +212,7 @@ def _sql(path: Path, statement: str) -> None:
 
 @pytest.mark.parametrize("how", SPOILT)
 async def test_a_file_that_cannot_be_used_is_one_line(how: str, tmp_path: Path) -> None:
-    """Exit 2, no traceback, what was said in it is as it was, and no lock is left beside it."""
+    """Status 2, no traceback, unchanged contents, and no lock left beside it."""
     path, url = file_of(tmp_path)
     a_conversation(path)
     SPOILT[how](path)
@@ -221,7 +221,7 @@ async def test_a_file_that_cannot_be_used_is_one_line(how: str, tmp_path: Path) 
     assert str(path) in line
     if how == "altered":
         assert line.endswith("the commit at position 3 was altered; " + HOW_FAR)
-    # Where it looked sound at first, SQLite's own header may count one opening more.
+    # SQLite's own header may count one opening more in a file that looked sound at first.
     assert path.stat().st_size == len(spoilt)
     if how in ("no database", "cut off", "of another program", "of a newer program"):
         assert path.read_bytes() == spoilt
@@ -229,13 +229,13 @@ async def test_a_file_that_cannot_be_used_is_one_line(how: str, tmp_path: Path) 
 
 
 async def test_a_directory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    """It says what to do."""
+    """The line says what to do."""
     line = await failed("serve", "--port", "0", "--log", f"sqlite:{tmp_path}/nowhere/chat.db")
     assert "nowhere" in line
 
 
 async def test_a_disk_that_fills_up_costs_refusals_and_nothing_else(tmp_path: Path) -> None:
-    """`unavailable` while it is full; what was answered is there; and it goes on once there is space."""
+    """Commands are `unavailable` while it is full, answered ones are kept, and later there is space again."""
     path, url = file_of(tmp_path)
     async with serving("--log", url, "--log-level", "error", "--command-timeout-ms", "300") as broker:
         there = broker.people()
@@ -259,14 +259,14 @@ async def test_a_disk_that_fills_up_costs_refusals_and_nothing_else(tmp_path: Pa
 
 
 async def readiness(broker: Process) -> tuple[int, dict[str, object]]:
-    """What `/readyz` says."""
+    """Return the answer of `/readyz`."""
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"http://127.0.0.1:{broker.port}/readyz")
         return answer.status_code, answer.json()
 
 
 async def until_it_is(broker: Process, *, ready: bool) -> dict[str, object]:
-    """What `/readyz` says once it is so."""
+    """Wait until `/readyz` has that state; return its answer."""
     async with asyncio.timeout(20):
         while True:
             status, said = await readiness(broker)
@@ -278,7 +278,7 @@ async def until_it_is(broker: Process, *, ready: bool) -> dict[str, object]:
 
 @pytest.mark.slow
 async def test_a_broker_that_can_store_nothing_is_not_ready(tmp_path: Path) -> None:
-    """It notices by itself, says why, and is ready again by itself; no call is needed for either."""
+    """It notices by itself, gives the reason, and recovers by itself; no call is needed for either."""
     path, url = file_of(tmp_path)
     elsewhere = tmp_path / "elsewhere.db"
     async with serving("--log", url, "--log-format", "json") as broker:
@@ -321,7 +321,7 @@ async def test_a_broker_that_can_store_nothing_is_not_ready(tmp_path: Path) -> N
 
 @pytest.mark.slow
 async def test_what_was_said_is_forgotten_in_time(tmp_path: Path) -> None:
-    """With `--redact-after`, no byte of it is left in the files; that it was said stays, and the chain is whole."""
+    """With `--redact-after`, no byte of a text is left in the files; the message stays, and the chain is whole."""
     path, url = file_of(tmp_path)
     async with serving("--log", url, *LENIENT, "--rematch-after-ms", "0") as broker:
         there = broker.people()

@@ -1,4 +1,4 @@
-"""The end of a broker that is in the middle of things."""
+"""The end of a broker under load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 96
 
 
 def initialize(padding: int = 0) -> bytes:
-    """The request that opens a session; `padding` makes it longer."""
+    """Return the request to open a session; `padding` makes it longer."""
     client = {"name": "in a rush", "version": "1" + " " * padding}
     params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
     body = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).encode()
@@ -38,7 +38,7 @@ def initialize(padding: int = 0) -> bytes:
 
 
 async def rush(running: Running) -> list[Line]:
-    """Many who ask for a session in the same moment; their requests have come, and none is answered."""
+    """Return many connections with a request for a session each: all have arrived, and none is answered."""
     lines = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(MANY)]
     await eventually(lambda: running.connections == MANY)
     for _, writer in lines:
@@ -48,7 +48,7 @@ async def rush(running: Running) -> list[Line]:
 
 
 async def status_of(line: Line) -> int:
-    """The status that the request on `line` is answered with."""
+    """Return the status of the answer on `line`."""
     reader, writer = line
     status = int((await reader.readline()).split()[1])
     writer.close()
@@ -56,14 +56,14 @@ async def status_of(line: Line) -> int:
 
 
 async def test_a_rush_of_newcomers_is_let_in() -> None:
-    """Each of many who come at once has a session in the end."""
+    """Each of many simultaneous clients has a session in the end."""
     async with serving() as running:
         lines = await rush(running)
         assert Counter([await status_of(line) for line in lines]) == {200: MANY}
 
 
 async def test_an_end_in_the_middle_of_a_rush_is_no_fault() -> None:
-    """Those who have asked get their session: its id is good at the next start, if the log is."""
+    """Requests from before the end get their session: its id is good at the next start, if the log is."""
     async with serving() as running:
         lines = await rush(running)
         running.stop()
@@ -74,7 +74,7 @@ async def test_an_end_in_the_middle_of_a_rush_is_no_fault() -> None:
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_who_connects_in_the_moment_of_the_end_does_not_hold_it(turns: int) -> None:
-    """However far the connection is made by then, it is closed with the others."""
+    """The connection is closed with the others, however far it is established."""
     async with serving() as running:
         with socket.create_connection(("127.0.0.1", running.port)):
             await settle(turns)
@@ -83,7 +83,7 @@ async def test_who_connects_in_the_moment_of_the_end_does_not_hold_it(turns: int
 
 
 async def test_who_is_slow_to_ask_keeps_nobody_from_a_session() -> None:
-    """Requests of which the end does not come are in no one's way."""
+    """Incomplete requests hold up no other client."""
     async with serving() as running, crowd(running) as there:
         lines = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(16)]
         for _, writer in lines:
@@ -97,7 +97,7 @@ async def test_who_is_slow_to_ask_keeps_nobody_from_a_session() -> None:
 
 
 async def test_to_leave_is_little_work_however_many_sessions_there_are() -> None:
-    """The process takes less CPU to end than a quarter of what it took to open them."""
+    """The process takes less CPU to end than a quarter of the CPU for opening them."""
     before_s = cpu_seconds_of_the_ended()
     async with process.serving() as broker:
         opening_s = -cpu_seconds_of(broker.process.pid)
@@ -118,11 +118,11 @@ async def test_to_leave_is_little_work_however_many_sessions_there_are() -> None
 
 
 async def test_a_second_signal_waits_for_no_connection() -> None:
-    """A request that never comes whole would hold the end for three seconds; what has to be finished is finished."""
+    """An incomplete request would hold the end for three seconds; necessary work is still finished."""
     async with process.serving() as broker:
         _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
         writer.write(initialize()[:-1])
-        async with httpx.AsyncClient(trust_env=False) as client:  # answered once that request is heard of
+        async with httpx.AsyncClient(trust_env=False) as client:  # answered once the server reads that request
             await client.get(f"http://127.0.0.1:{broker.port}/healthz")
         broker.process.terminate()
         assert broker.process.stderr is not None

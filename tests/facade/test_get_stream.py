@@ -1,4 +1,4 @@
-"""The GET stream of a 2025 session: ids, resumption, and whom it is for."""
+"""The GET stream of a 2025 session: ids, resumption, and its connections."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def pair(there: Crowd) -> tuple[InSession, InSession]:
-    """Two sessions in one room."""
+    """Pair two sessions in one room."""
     ann, bob = await there.pair("2025", "2025")
     return ann, bob
 
 
 def places_in_log(events: list[Event]) -> list[tuple[int, int]]:
-    """Position and number of each event, by its id."""
+    """Return position and number of each event, by its id."""
     return [(int(position), int(n)) for _, position, n in (str(event.id).split(".") for event in events)]
 
 
@@ -61,7 +61,7 @@ async def test_a_frame_says_what_the_tools_say(there: Crowd) -> None:
 
 
 async def test_who_is_matched_at_once_hears_it_on_the_stream_as_well(there: Crowd) -> None:
-    """A stream that was open before `enter_queue` hears `chatroom.found`, as the partner's does."""
+    """A stream opened before `enter_queue` hears `chatroom.found`, as the partner's does."""
     ann, bob = await there.session(), await there.session()
     await ann.enter("Ann")
     async with bob.stream() as frames:
@@ -72,7 +72,7 @@ async def test_who_is_matched_at_once_hears_it_on_the_stream_as_well(there: Crow
 
 
 async def test_nobody_hears_what_is_not_theirs(there: Crowd) -> None:
-    """One's own words and another room's are on no stream of one's own."""
+    """A stream carries neither the client's own messages nor another room's."""
     ann, bob = await pair(there)
     cat, dan = await pair(there)
     async with ann.stream() as frames:
@@ -84,7 +84,7 @@ async def test_nobody_hears_what_is_not_theirs(there: Crowd) -> None:
 
 
 async def test_resuming_gives_what_was_missed_once_and_goes_on_live(there: Crowd) -> None:
-    """After any frame, `Last-Event-ID` gives the ones behind it, in order, then what happens from then on."""
+    """After any frame, `Last-Event-ID` gives the later ones in order, then new events."""
     ann, bob = await pair(there)
     async with ann.stream() as frames:
         await bob.say("0")
@@ -100,7 +100,7 @@ async def test_resuming_gives_what_was_missed_once_and_goes_on_live(there: Crowd
 
 
 async def test_resuming_while_much_is_said_loses_and_repeats_nothing(there: Crowd) -> None:
-    """Drop the stream again and again in a long conversation: each word is heard once, in order."""
+    """Across many drops of the stream in a long conversation, each message is heard once, in order."""
     ann, bob = await pair(there)
     heard: list[str] = []
     last = None
@@ -124,7 +124,7 @@ async def test_resuming_while_much_is_said_loses_and_repeats_nothing(there: Crow
     ["", "x", "0.0", "....", "deadbeefdeadbeef.1.1", "{epoch}.1", "{epoch}.x.1", "{epoch}.1.-1", "{epoch}.1.1.1"],
 )
 async def test_an_id_that_is_none_of_ours_starts_live(there: Crowd, garbled: str) -> None:
-    """Another log's id, or one that can't be read, replays nothing and fails nothing."""
+    """Another log's id, or an unreadable one, replays nothing and fails nothing."""
     ann, bob = await pair(there)
     await bob.say("before")
     event_id = garbled.format(epoch=there.running.broker.log.epoch)
@@ -135,7 +135,7 @@ async def test_an_id_that_is_none_of_ours_starts_live(there: Crowd, garbled: str
 
 @pytest.mark.parametrize("position", ["99", "999999999999999"])
 async def test_an_id_ahead_of_the_log_starts_live(there: Crowd, position: str) -> None:
-    """A position that does not exist yet has nothing behind it; what happens next is heard."""
+    """A future position has nothing after it; the next event is heard."""
     ann, bob = await pair(there)
     async with ann.stream(f"{there.running.broker.log.epoch}.{position}.1") as frames:
         await bob.say("after")
@@ -143,7 +143,7 @@ async def test_an_id_ahead_of_the_log_starts_live(there: Crowd, position: str) -
 
 
 async def test_a_second_stream_displaces_the_first(there: Crowd) -> None:
-    """One stream a session: the older one ends in order, the newer one hears."""
+    """There is one stream a session: the older one ends in order, the newer one hears."""
     ann, bob = await pair(there)
     async with ann.stream() as first:
         await bob.say("to the first")
@@ -155,7 +155,7 @@ async def test_a_second_stream_displaces_the_first(there: Crowd) -> None:
 
 
 async def test_a_session_may_replace_its_stream_when_no_other_can_be_opened() -> None:
-    """The stream that is displaced makes room for the one that displaces it; a further one is refused."""
+    """The displaced stream makes room for the new one; a further one is refused."""
     async with serving(streams_max=1) as running, crowd(running) as there:
         ann, bob = await there.pair("2025", "2025")
         assert isinstance(ann, InSession)
@@ -170,7 +170,7 @@ async def test_a_session_may_replace_its_stream_when_no_other_can_be_opened() ->
 
 
 async def test_both_members_of_a_room_may_share_a_stream(there: Crowd) -> None:
-    """One session that presented both handles hears for both; the ids of one commit's frames go up by connection."""
+    """A session hears for both presented handles; the ids of one commit's frames go up by connection."""
     ann, bob = await pair(there)
     host = await there.session()
     for person in (ann, bob):
@@ -206,7 +206,7 @@ async def test_a_handle_is_heard_in_every_session_that_presented_it(there: Crowd
 
 
 async def test_a_handle_presented_while_the_stream_is_open_is_heard_from_then_on(there: Crowd) -> None:
-    """Any call that shows a handle makes the session's open stream one for it too."""
+    """Any call with a handle makes the session's open stream one for it too."""
     ann, bob = await there.pair("2026", "2026")
     host = await there.session()
     async with host.stream() as frames:
@@ -217,7 +217,7 @@ async def test_a_handle_presented_while_the_stream_is_open_is_heard_from_then_on
 
 
 async def test_deleting_a_session_closes_its_streams_and_nothing_else(there: Crowd) -> None:
-    """Who was in a room stays in it, and goes on in another session."""
+    """A member of a room stays in it, and goes on in another session."""
     ann, bob = await pair(there)
     async with ann.stream() as frames:
         assert (await ann.delete()).status_code == 200
@@ -265,7 +265,7 @@ async def test_only_newer_clients_are_given_an_id_before_the_first_event(
 
 
 async def test_clients_are_told_to_come_back_at_different_moments(there: Crowd) -> None:
-    """Half a second to three seconds after a stream is lost, at random."""
+    """The delay is random, half a second to three seconds after the loss of a stream."""
     ann = await there.session()
     retries_ms = set[int]()
     for _ in range(8):
@@ -277,7 +277,7 @@ async def test_clients_are_told_to_come_back_at_different_moments(there: Crowd) 
 
 
 async def test_the_first_id_resumes_a_stream_that_heard_nothing(there: Crowd) -> None:
-    """A client that lost its stream before the first event misses nothing."""
+    """A client loses no event with a stream that ended before the first one."""
     ann, bob = await pair(there)
     await bob.say("before")
     async with ann.stream() as frames:
@@ -329,7 +329,7 @@ async def test_a_session_of_another_log_is_unknown() -> None:
 
 
 async def test_resuming_replays_for_the_handles_that_this_session_presented_alone(there: Crowd) -> None:
-    """Somebody else's `Last-Event-ID` gives nothing of what is theirs."""
+    """Another person's `Last-Event-ID` gives none of their events."""
     ann, bob = await pair(there)
     async with ann.stream() as frames:
         (event_id,) = frames.ids_alone
@@ -343,7 +343,7 @@ async def test_resuming_replays_for_the_handles_that_this_session_presented_alon
 
 
 async def test_resuming_from_before_the_logs_base_gives_what_is_left() -> None:
-    """What the log has forgotten can't be replayed; the rest is, in order."""
+    """Forgotten events can't be replayed; the rest is, in order."""
     async with serving(log_commits_max=10) as running, crowd(running) as there:
         ann, bob = await pair(there)
         async with ann.stream() as frames:
@@ -358,7 +358,7 @@ async def test_resuming_from_before_the_logs_base_gives_what_is_left() -> None:
 
 
 async def test_an_open_stream_is_pinged_every_fifteen_seconds() -> None:
-    """A comment, so that whatever stands between knows that the stream lives."""
+    """The ping is a comment, so that every proxy on the way knows that the stream lives."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         ann = await there.session()
@@ -381,7 +381,7 @@ async def test_stopping_ends_the_stream_in_order() -> None:
 
 
 async def test_a_session_presents_no_more_handles_than_its_stream_may_carry() -> None:
-    """Beyond `handles_per_stream_max` the one presented longest ago is no longer heard."""
+    """Beyond `handles_per_stream_max` the handle presented longest ago is no longer heard."""
     async with serving(handles_per_stream_max=2) as running, crowd(running) as there:
         people: list[Person] = []
         for _ in range(2):
@@ -405,7 +405,7 @@ async def test_initialize_names_the_extension_as_experimental(there: Crowd) -> N
 
 
 async def test_a_handle_presented_after_the_last_event_disturbs_no_other(there: Crowd) -> None:
-    """Someone told by the same commit, and presented only later, neither repeats nor displaces a frame."""
+    """A connection in the same commit, presented only later, neither repeats nor displaces a frame."""
     ann, bob = await there.pair()
     await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
     first, second = sorted((ann, bob), key=lambda person: person.connection_id)
@@ -426,7 +426,7 @@ async def test_a_handle_presented_after_the_last_event_disturbs_no_other(there: 
 
 
 async def test_a_stream_that_cannot_be_read_from_the_log_ends_and_resumes_later() -> None:
-    """No fault of anyone here: the answer is whole, what was missed comes with the next stream."""
+    """It is no fault: the answer is whole, and the next stream has the missed events."""
     log = FaultyLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann, bob = await pair(there)
@@ -442,7 +442,7 @@ async def test_a_stream_that_cannot_be_read_from_the_log_ends_and_resumes_later(
 
 
 async def test_a_new_session_that_shows_more_handles_repeats_and_loses_nothing(there: Crowd) -> None:
-    """It does not know which handles the old one had shown; the id of the event does."""
+    """The new session does not know the handles of the old one; the id of the event does."""
     ann, bob = await there.pair()
     await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
     first, second = sorted((ann, bob), key=lambda person: person.connection_id)
@@ -466,7 +466,7 @@ async def test_a_new_session_that_shows_more_handles_repeats_and_loses_nothing(t
 
 
 async def test_resuming_without_the_old_sessions_subscriptions_loses_nothing(there: Crowd) -> None:
-    """A new session takes over a stream that also carried marks: whoever is told by the same commit is told."""
+    """A new session takes over a stream with marks: no connection of the same commit is skipped."""
     ann, bob = await there.pair()
     await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
     first, second = sorted((ann, bob), key=lambda person: person.connection_id)
@@ -489,7 +489,7 @@ async def test_resuming_without_the_old_sessions_subscriptions_loses_nothing(the
 
 
 async def test_a_position_may_be_resumed_in_the_middle_again(there: Crowd) -> None:
-    """A new session that goes on within a position, and breaks, goes on after what it had by then."""
+    """A new session continues within a position, breaks, and continues after its last frame."""
     ann, bob = await there.pair()
     await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
     first, second = sorted((ann, bob), key=lambda person: person.connection_id)

@@ -1,4 +1,4 @@
-"""Matches with someone who has vanished; and those who only think for long, who are not taken for gone."""
+"""Matches with a vanished client, and slow thinkers, which are not taken for gone."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CONFIRMED = {"confirm_grace_ms": GRACE, "requeue_on_missed_match": 1}
 
 
 class Haunted(Crowd):
-    """People at a broker that has matches confirmed, and its clock."""
+    """People at a broker with confirmed matches, and its clock."""
 
     clock: FakeClock
 
     async def ghost(self, era: Era) -> Any:
-        """Someone who enters the queue and is never heard of again."""
+        """Return a person who enters the queue and is never heard of again."""
         ghost = await self.person(era)
         await ghost.enter("Ghost")
         await ghost.close()
@@ -47,7 +47,7 @@ class Haunted(Crowd):
 
 @asynccontextmanager
 async def haunted(log: GatedLog | None = None, **limits: Any) -> AsyncIterator[Haunted]:
-    """A broker that has matches confirmed."""
+    """Run a broker with confirmed matches."""
     clock = FakeClock()
     async with serving(log=log, clock=clock, **(CONFIRMED | limits)) as running:
         people = Haunted(running)
@@ -59,7 +59,7 @@ async def haunted(log: GatedLog | None = None, **limits: Any) -> AsyncIterator[H
 
 
 async def test_the_partner_of_a_ghost_meets_the_next_one(era: Era) -> None:
-    """Within the grace, from its old place, and by a commit of its own."""
+    """It does so within the grace, from its old place, and by a commit of its own."""
     async with haunted() as there:
         await there.ghost(era)
         bob, cat = await there.person(era), await there.person(era)
@@ -83,7 +83,7 @@ async def test_the_partner_of_a_ghost_meets_the_next_one(era: Era) -> None:
 
 
 async def test_one_that_waits_again_is_given_no_old_cursor(era: Era) -> None:
-    """A repeated `enter_queue` does not bring back what is over: the room of the ghost, and its end."""
+    """A repeated `enter_queue` does not bring back the ghost's room and its end."""
     async with haunted() as there:
         await there.ghost(era)
         bob = await there.person(era)
@@ -95,7 +95,7 @@ async def test_one_that_waits_again_is_given_no_old_cursor(era: Era) -> None:
 
 
 async def test_the_partner_of_a_ghost_waits_on(era: Era) -> None:
-    """With the cursor that it was given, it hears of the next one; its status says that it waits."""
+    """Its cursor leads to the next match; its status says that it waits."""
     async with haunted() as there:
         await there.ghost(era)
         bob = await there.person(era)
@@ -118,7 +118,7 @@ async def test_the_partner_of_a_ghost_waits_on(era: Era) -> None:
 
 
 async def test_the_ghost_hears_of_it_when_it_comes_back(era: Era) -> None:
-    """By every way of asking: it has missed its match."""
+    """Each way of asking tells it about the missed match."""
     async with haunted() as there:
         ghost = await there.ghost(era)
         bob, back = await there.person(era), await there.person(era)
@@ -144,7 +144,7 @@ async def test_one_that_calls_in_time_is_no_ghost(era: Era) -> None:
 
 
 async def test_those_who_only_call_tools_may_think(era: Era) -> None:
-    """The results that told them of the room were written; then neither calls for long."""
+    """The results with the room were written to them; then neither calls for long."""
     async with haunted() as there:
         ann, bob = await there.person(era), await there.person(era)
         await ann.enter("Ann")
@@ -158,7 +158,7 @@ async def test_those_who_only_call_tools_may_think(era: Era) -> None:
 
 
 async def test_the_next_partner_may_think_too(era: Era) -> None:
-    """The result of `next_partner` tells of the room; so does a connection that closes with its answer."""
+    """The result of `next_partner` tells of the room, also on a connection that closes with its answer."""
     async with haunted() as there:
         ann, bob = await there.pair(era, era)
         cat = await there.person(era)
@@ -175,7 +175,7 @@ async def test_the_next_partner_may_think_too(era: Era) -> None:
 
 
 async def test_one_that_only_listens_may_think(era: Era) -> None:
-    """The frame that told of the room was written to its open stream."""
+    """The frame with the room was written to its open stream."""
     async with haunted() as there:
         ann, bob = await there.person(era), await there.person(era)
         await ann.enter("Ann")
@@ -187,7 +187,7 @@ async def test_one_that_only_listens_may_think(era: Era) -> None:
 
 
 async def test_a_stream_that_hung_up_before_the_match_is_no_sign(era: Era) -> None:
-    """Its connection is not there any more to be written to."""
+    """Its connection can't be written to any more."""
     async with haunted() as there:
         ann = await there.person(era)
         await ann.enter("Ann")
@@ -220,7 +220,7 @@ async def test_a_wait_that_hung_up_before_the_match_is_no_sign(era: Era) -> None
 
 
 async def test_a_result_for_one_that_hung_up_is_no_sign(era: Era) -> None:
-    """It is matched by a call whose client does not wait for the answer; the log was slow."""
+    """The match comes from a call without a client any more; the log was slow."""
     log = GatedLog()
     async with haunted(log) as there:
         ann, bob = await there.person(era), await there.person(era)
@@ -245,7 +245,7 @@ async def test_a_result_for_one_that_hung_up_is_no_sign(era: Era) -> None:
 
 
 async def test_a_frame_on_a_connection_that_closes_is_no_sign(era: Era) -> None:
-    """The server has not been told yet that it is lost."""
+    """The server has not yet noticed the loss."""
     async with haunted() as there:
         ann = await there.person(era)
         await ann.enter("Ann")
@@ -311,7 +311,7 @@ async def test_a_result_that_was_not_written_is_no_sign(open_until: int, *, is_c
 
 
 async def test_an_inbox_that_tells_of_the_room_is_a_sign(era: Era) -> None:
-    """It is read by a call, and like the result of a wait."""
+    """A read of the inbox is a call, and its result counts like a wait's."""
     async with haunted() as there:
         ghost = await there.ghost(era)
         bob, back = await there.person(era), await there.person(era)
@@ -335,7 +335,7 @@ async def test_only_a_requeued_partner_is_told_that_it_waits(there: Crowd, era: 
 
 
 async def test_the_silence_of_a_partner_is_told(era: Era) -> None:
-    """In steps of five seconds, by `get_status`, waits and the inbox; there is none while it listens or waits."""
+    """`get_status`, waits and the inbox tell it in steps of five seconds; there is none while it listens or waits."""
     async with haunted() as there:
         ann, bob = await there.pair(era, era)
 
@@ -365,7 +365,7 @@ async def test_the_silence_of_a_partner_is_told(era: Era) -> None:
 
 
 async def test_without_a_partner_no_silence_is_told(there: Crowd, era: Era) -> None:
-    """To one who waits, and to one who is idle."""
+    """Neither a waiting nor an idle client is told one."""
     ann = await there.person(era)
     await ann.enter("Ann")
     assert "partner_idle_seconds" not in await ann.call("get_status", handle=ann.handle)

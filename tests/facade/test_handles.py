@@ -1,4 +1,4 @@
-"""A handle is a person: whoever has it acts as its connection, and nobody else can."""
+"""A handle is a person: its holder acts as its connection, and no other client can."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NO_HANDLE = "cb_" + "x" * 32
 
 
 def place_of(running: Running, connection_id: str) -> Any:
-    """Where someone is."""
+    """Return a connection's place."""
     known = running.broker.state.connections.get(ConnectionId(connection_id))
     return known.place if known is not None else None
 
 
 async def test_a_session_may_leave_its_handle_out(there: Crowd) -> None:
-    """The whole story in two sessions, without one handle in any call."""
+    """Two sessions complete a chat without one handle in any call."""
     ann, bob = await there.session(), await there.session()
     await ann.enter("Ann")
     await bob.enter("Bob")
@@ -50,7 +50,7 @@ async def test_a_stateless_client_has_no_handle_but_the_one_it_passes(there: Cro
     await ann.enter()
     assert "connection_id" not in await ann.call("get_status")
     assert (await ann.refused("leave_queue"))["code"] == "unknown_handle"
-    assert (await ann.enter())["status"] == "matched"  # a second person, as far as anyone can tell
+    assert (await ann.enter())["status"] == "matched"  # a second person, as far as the broker can tell
 
 
 async def test_entering_again_in_a_session_is_the_same_person(there: Crowd) -> None:
@@ -61,7 +61,7 @@ async def test_entering_again_in_a_session_is_the_same_person(there: Crowd) -> N
 
 
 async def test_a_named_handle_wins_over_the_sessions_own(there: Crowd) -> None:
-    """A call that names another handle acts for that one, and the default stays the one of the last `enter_queue`."""
+    """A call with another handle acts for that one; the default stays that of the last `enter_queue`."""
     ann, bob = await there.session(), await there.session()
     own = await ann.enter("Ann")
     await bob.enter("Bob")
@@ -94,7 +94,7 @@ async def test_without_entering_the_default_is_the_handle_last_presented(there: 
 
 
 async def test_an_unknown_handle_does_not_replace_the_default(there: Crowd) -> None:
-    """A handle that is refused is not remembered."""
+    """A refused handle is not remembered."""
     ann = await there.session()
     await ann.enter()
     await ann.refused("get_status", handle=NO_HANDLE)
@@ -102,7 +102,7 @@ async def test_an_unknown_handle_does_not_replace_the_default(there: Crowd) -> N
 
 
 async def test_a_host_with_a_session_for_each_call_passes_the_handle(there: Crowd) -> None:
-    """A client that opens and deletes a session for every call talks as well as any."""
+    """A client with a new session for every call talks as well as any."""
     running = there.running
     bob = await there.session()
     handle, cursor = "", 0
@@ -132,7 +132,7 @@ async def test_a_host_with_a_session_for_each_call_passes_the_handle(there: Crow
 
 
 async def test_who_does_not_have_the_handle_can_do_nothing_with_what_is_public(there: Crowd, era: Era) -> None:
-    """A room id and a connection id open nothing: not sending, not reading, not listening, not leaving."""
+    """A room id and a connection id allow nothing: no message, no read, no stream, no departure."""
     ann, bob = await there.pair(era, era)
     eve = await there.person(era)
     await eve.enter("Eve")
@@ -170,7 +170,7 @@ async def test_an_unknown_handle_opens_no_inbox_and_is_told_nothing(there: Crowd
 
 
 async def test_an_unknown_handle_is_left_out_of_what_listen_acknowledges(there: Crowd) -> None:
-    """Neither a handle nor an inbox that is unknown is in the acknowledgement; the known ones are."""
+    """The acknowledgement leaves out unknown handles and inboxes; the known ones are in it."""
     ann = await there.modern()
     await ann.enter()
     wanted = events_of(NO_HANDLE, ann.handle, ann.connection_id) | {
@@ -185,7 +185,7 @@ async def test_an_unknown_handle_is_left_out_of_what_listen_acknowledges(there: 
 
 
 async def test_a_forgotten_handle_is_unknown(era: Era) -> None:
-    """Beyond `connections_kept`, who has been idle longest has to enter anew; who chats is never forgotten."""
+    """Beyond `connections_kept`, the longest idle has to enter anew; a chatting one is never forgotten."""
     async with serving(connections_kept=3) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         gone = await there.person(era)
@@ -199,7 +199,7 @@ async def test_a_forgotten_handle_is_unknown(era: Era) -> None:
 
 
 async def entering_at(log: GatedLog, person: Person, **arguments: Any) -> asyncio.Task[Any]:
-    """An `enter_queue` that stands before the shut gate of `log`."""
+    """Start an `enter_queue`, and wait until it is before the shut gate of `log`."""
     log.gate.clear()
     call = asyncio.create_task(
         person.exchange("tools/call", {"name": "enter_queue", "arguments": arguments}, request_id="enter-1")
@@ -228,7 +228,7 @@ async def test_who_hangs_up_before_the_result_leaves_no_ghost(*, noticed: bool) 
 
 
 async def test_who_calls_again_does_not_meet_their_own_ghost() -> None:
-    """Even if the lost call and the new one stand before a slow log together, the new one waits alone."""
+    """The lost call and the new one wait for a slow log together; still the new one waits alone."""
     log = GatedLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann = await there.person("2026")
@@ -247,7 +247,7 @@ async def test_who_calls_again_does_not_meet_their_own_ghost() -> None:
 
 @pytest.mark.parametrize("is_slow", [True, False])
 async def test_a_session_that_calls_again_after_a_broken_answer_finds_itself(*, is_slow: bool) -> None:
-    """It is the same connection, whether the log had answered by then or not, and it stays in the queue."""
+    """It is the same connection, before or after the log's answer, and it stays in the queue."""
     log, clock = GatedLog(), FakeClock()
     async with serving(log=log, clock=clock) as running, crowd(running) as there:
         ann = await there.session()
@@ -266,7 +266,7 @@ async def test_a_session_that_calls_again_after_a_broken_answer_finds_itself(*, 
 
 
 async def test_a_session_that_does_not_call_again_is_out_after_two_seconds() -> None:
-    """Its answer was lost, and no stream of it is open: it counts as gone."""
+    """Its answer was lost, and it has no open stream, so it counts as gone."""
     log, clock = GatedLog(), FakeClock()
     async with serving(log=log, clock=clock) as running, crowd(running) as there:
         ann = await there.session()
@@ -285,7 +285,7 @@ async def test_a_session_that_does_not_call_again_is_out_after_two_seconds() -> 
 
 
 async def test_a_lost_call_that_the_log_answers_late_is_no_sign_of_life() -> None:
-    """Neither one that is carried out after its client has gone, nor one that was refused and is stored later."""
+    """This holds for a call after its client has gone, and for a refused one that is stored later."""
     log, clock = GatedLog(), FakeClock()
     async with serving(log=log, clock=clock, command_timeout_ms=500) as running, crowd(running) as there:
         ann, bob = await there.session(), await there.session()
@@ -307,7 +307,7 @@ async def test_a_lost_call_that_the_log_answers_late_is_no_sign_of_life() -> Non
 
 
 async def test_a_cancelled_call_takes_no_repeated_one_along() -> None:
-    """A client that gave up waiting, cancels, and has called again by then stays in the queue."""
+    """A client that gave up, cancels, and has called again by then stays in the queue."""
     log, clock = GatedLog(), FakeClock()
     async with serving(log=log, clock=clock) as running, crowd(running) as there:
         ann = await there.session()
@@ -339,7 +339,7 @@ async def test_a_session_whose_stream_is_open_stays_though_its_answer_was_lost()
 
 
 async def test_a_default_that_is_forgotten_gives_way_to_the_one_shown_last() -> None:
-    """A session whose own handle is not known any more goes on with the other one it has presented."""
+    """A session with a forgotten handle of its own goes on with the other one it presented."""
     async with serving(connections_kept=2) as running, crowd(running) as there:
         host, bob = await there.session(), await there.session()
         await host.enter("Host")
@@ -355,7 +355,7 @@ async def test_a_default_that_is_forgotten_gives_way_to_the_one_shown_last() -> 
 
 
 async def test_who_was_matched_and_hung_up_leaves_the_room(era: Era) -> None:
-    """If the lost result was a match, the partner is told that no client is there: at once, or in two seconds."""
+    """After the loss of a match's result, the partner hears of the absence: at once, or in two seconds."""
     log, clock = GatedLog(), FakeClock()
     async with serving(log=log, clock=clock) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.person(era)
@@ -377,7 +377,7 @@ async def test_who_was_matched_and_hung_up_leaves_the_room(era: Era) -> None:
 
 
 async def test_a_cancelled_enter_queue_leaves_no_ghost() -> None:
-    """`notifications/cancelled` of a session for an `enter_queue` that minted a handle takes it out again."""
+    """`notifications/cancelled` in a session undoes an `enter_queue` with a new handle."""
     log = GatedLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann = await there.session()
@@ -391,7 +391,7 @@ async def test_a_cancelled_enter_queue_leaves_no_ghost() -> None:
 
 
 async def test_a_named_handle_outlives_a_lost_result(era: Era) -> None:
-    """Who holds the handle already waits on, whatever becomes of the call that entered."""
+    """The holder of a handle goes on waiting, also after the loss of the entering call."""
     log = GatedLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -408,7 +408,7 @@ async def test_a_named_handle_outlives_a_lost_result(era: Era) -> None:
 
 
 async def test_a_cancelled_enter_queue_with_a_named_handle_stays_in_the_queue() -> None:
-    """The cancellation of a session's call takes nobody out who can come back."""
+    """A session's cancelled call takes no client out that can come back."""
     log = GatedLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann = await there.session()
@@ -424,7 +424,7 @@ async def test_a_cancelled_enter_queue_with_a_named_handle_stays_in_the_queue() 
 
 
 async def test_a_handle_that_was_pushed_out_while_it_entered_is_the_default_all_the_same() -> None:
-    """The session's default is the one that its last `enter_queue` gave, whatever was presented meanwhile."""
+    """The session's default is the handle of its last `enter_queue`, even if others were presented meanwhile."""
     log = GatedLog()
     async with serving(log=log, handles_per_stream_max=1) as running, crowd(running) as there:
         other, ann = await there.modern(), await there.session()
@@ -438,7 +438,7 @@ async def test_a_handle_that_was_pushed_out_while_it_entered_is_the_default_all_
 
 
 async def test_a_refused_enter_queue_leaves_no_handle_behind(there: Crowd, era: Era) -> None:
-    """When the queue is full, the handle that was minted for the call is nobody's, and the session forgets it."""
+    """A full queue leaves the call's new handle without an owner, and the session forgets it."""
     ann = await there.person(era)
     submit = there.running.broker.writer.submit
 

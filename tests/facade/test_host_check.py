@@ -28,7 +28,7 @@ BAD_BODIES = [
 
 
 async def listed(person: Person, *lines: tuple[str, str]) -> RawResponse:
-    """The answer to a `tools/list` of `person` with `lines` added to its headers; none has a `Host` of its own."""
+    """Return the answer to a `tools/list` of `person` with `lines` as more headers; none has a `Host` of its own."""
     return await raw(person.running.port, [*lines, *lines_of(person)], body_of(person))
 
 
@@ -40,7 +40,7 @@ async def listed(person: Person, *lines: tuple[str, str]) -> RawResponse:
     ],
 )
 async def test_this_machine_is_known_however_it_is_written(there: Crowd, era: Era, host: str) -> None:
-    """In capitals, with a trailing dot, with any port, and an IPv6 address in any of its forms."""
+    """In capitals, with a trailing dot, with any port, and as an IPv6 address in any form, it is this machine."""
     ann = await there.person(era)
     assert (await listed(ann, ("Host", host))).status == 200
     assert (await listed(ann, ("Host", host), ("Origin", f"http://{host}"))).status == 200
@@ -57,7 +57,7 @@ async def test_this_machine_is_known_however_it_is_written(there: Crowd, era: Er
     ],
 )
 async def test_another_host_is_refused_however_it_begins(there: Crowd, era: Era, host: str) -> None:
-    """With 421 and the setting that would let it in; the words of the caller are not repeated."""
+    """The status is 421, with the setting to allow it; the caller's words are not repeated."""
     ann = await there.person(era)
     refused = await listed(ann, ("Host", host))
     assert refused.status == 421
@@ -69,7 +69,7 @@ async def test_another_host_is_refused_however_it_begins(there: Crowd, era: Era,
     "hosts", [(), ("localhost", "localhost"), ("localhost", "evil.com"), ("evil.com", "localhost"), ("localhost", "")]
 )
 async def test_a_request_has_one_host(there: Crowd, era: Era, hosts: tuple[str, ...]) -> None:
-    """None, or several, of which a proxy may have read another, are refused, also after a right one was accepted."""
+    """No host is refused, also after a right one, and so are several, since a proxy may have read another."""
     ann = await there.person(era)
     assert (await listed(ann, ("Host", "localhost"))).status == 200
     refused = await listed(ann, *(("Host", host) for host in hosts))
@@ -79,7 +79,7 @@ async def test_a_request_has_one_host(there: Crowd, era: Era, hosts: tuple[str, 
 
 @pytest.mark.parametrize("forwarded", ["X-Forwarded-Host", "Forwarded", "X-Host"])
 async def test_a_host_is_not_forwarded(there: Crowd, era: Era, forwarded: str) -> None:
-    """What a proxy or a client says of another host changes nothing."""
+    """A proxy's or a client's header about another host changes nothing."""
     ann = await there.person(era)
     assert (await listed(ann, ("Host", "evil.com"), (forwarded, "localhost"))).status == 421
     assert (await listed(ann, ("Host", "localhost"), (forwarded, "evil.com"))).status == 200
@@ -95,7 +95,7 @@ async def test_a_host_is_not_forwarded(there: Crowd, era: Era, forwarded: str) -
     ],
 )
 async def test_another_origin_is_refused_however_it_begins(there: Crowd, era: Era, origin: str) -> None:
-    """With 403 and the setting that would let it in; the words of the caller are not repeated."""
+    """The status is 403, with the setting to allow it; the caller's words are not repeated."""
     ann = await there.person(era)
     refused = await listed(ann, ("Host", "localhost"), ("Origin", origin))
     assert refused.status == 403
@@ -105,7 +105,7 @@ async def test_another_origin_is_refused_however_it_begins(there: Crowd, era: Er
 
 @pytest.mark.parametrize("second", ["http://localhost", "https://evil.com", ""])
 async def test_a_request_has_one_origin(there: Crowd, era: Era, second: str) -> None:
-    """Of two, either might be the page's."""
+    """Either of two might be the page's."""
     ann = await there.person(era)
     assert (await listed(ann, ("Host", "localhost"), ("Origin", "http://localhost"))).status == 200
     for origins in (("http://localhost", second), (second, "http://localhost")):
@@ -131,7 +131,7 @@ async def test_a_request_has_one_origin(there: Crowd, era: Era, second: str) -> 
     ],
 )
 async def test_an_allowed_host_has_any_port_or_its_own(era: Era, allowed: str, host: str, status: int) -> None:
-    """A port that is left out is that of http or of https."""
+    """A host without a port means that of http or of https."""
     async with serving(allow_hosts=(allowed,)) as running, crowd(running) as there:
         ann = await there.person(era)
         assert (await listed(ann, ("Host", host))).status == status
@@ -160,7 +160,7 @@ async def test_an_allowed_host_has_any_port_or_its_own(era: Era, allowed: str, h
 async def test_the_origin_of_an_allowed_host_is_allowed(
     era: Era, hosts: tuple[str, ...], origins: tuple[str, ...], origin: str, status: int
 ) -> None:
-    """By either scheme, with the ports of the host; an allowed origin is allowed with its own port."""
+    """It is allowed by either scheme, with the ports of the host; an allowed origin is allowed with its own port."""
     async with serving(allow_hosts=hosts, allow_origins=origins) as running, crowd(running) as there:
         ann = await there.person(era)
         assert (await listed(ann, ("Host", "localhost"), ("Origin", origin))).status == status
@@ -185,7 +185,7 @@ async def test_a_post_is_json(there: Crowd, era: Era, content_type: str, status:
 
 
 async def test_refusals_cannot_flood_the_log(log_text: io.StringIO) -> None:
-    """A line a minute of each kind, and the next one says how many were left out."""
+    """There is a line a minute of each kind, and the next one has the number of the others."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         ann = await there.modern()
@@ -209,7 +209,7 @@ async def test_refusals_cannot_flood_the_log(log_text: io.StringIO) -> None:
 
 
 async def test_bad_requests_cannot_flood_the_log(log_text: io.StringIO) -> None:
-    """Bytes that are no HTTP, heads without end, and bodies that are too long, no JSON or no message."""
+    """Bad are bytes without HTTP, endless heads, and bodies that are too long, no JSON or no message."""
     async with serving(body_bytes_max=10_000) as running, crowd(running) as there:
         people = [await there.modern(), await there.session()]
         for _ in range(3):

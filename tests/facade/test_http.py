@@ -1,4 +1,4 @@
-"""The HTTP around the protocol: who may come in, how much, and what an operator sees."""
+"""The HTTP around the protocol: access, limits, and the operator's view."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def attempt(person: Any, method: str, headers: dict[str, str]) -> httpx.Response:
-    """A request of that HTTP method, and what came back at first; a stream is hung up."""
+    """Send a request of that HTTP method; return the head of its response. A stream is hung up."""
     content = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": person.params({})}).encode()
     given = {"accept": ACCEPT, "content-type": "application/json"} | person.headers("tools/list", None) | headers
     request = person.http.build_request(
@@ -57,7 +57,7 @@ async def test_another_origin_is_turned_away(there: Crowd, method: str) -> None:
 
 
 async def test_another_host_and_origin_are_turned_away_from_the_stateless_side(there: Crowd) -> None:
-    """The same checks stand before 2026-07-28."""
+    """2026-07-28 has the same checks."""
     ann = await there.modern()
     assert (await attempt(ann, "POST", {"host": "evil.example"})).status_code == 421
     assert (await attempt(ann, "POST", {"origin": "https://evil.example"})).status_code == 403
@@ -65,7 +65,7 @@ async def test_another_host_and_origin_are_turned_away_from_the_stateless_side(t
 
 
 async def test_a_host_that_was_allowed_comes_in() -> None:
-    """`--allow-host`, with and without a port."""
+    """`--allow-host` works with and without a port."""
     async with serving(allow_hosts=("chat.example",)) as running, crowd(running) as there:
         ann = await there.session()
         for host in ("chat.example", "chat.example:8443", "localhost"):
@@ -102,7 +102,7 @@ async def test_whoever_is_turned_away_learns_which_setting_lets_them_in(
 
 
 async def test_a_body_that_is_too_large_is_refused(era: Era) -> None:
-    """413 beyond `body_bytes_max`, whether its length is said or not; just below it is served."""
+    """Beyond `body_bytes_max` the status is 413, with or without a length; just below it is served."""
     async with serving(body_bytes_max=10_000) as running, crowd(running) as there:
         ann, _ = await there.pair(era, era)
         headers = ann.headers("tools/list", None)
@@ -122,7 +122,7 @@ async def test_a_body_that_is_too_large_is_refused(era: Era) -> None:
 
 
 async def test_streams_have_a_limit() -> None:
-    """Beyond `streams_max` a stream is refused with what to do instead, and a free place is given again."""
+    """Beyond `streams_max` a stream is refused with an alternative, and a free place is given again."""
     async with serving(streams_max=1) as running, crowd(running) as there:
         ann, bob = await there.pair("2025", "2026")
         assert isinstance(ann, InSession)
@@ -141,7 +141,7 @@ async def test_streams_have_a_limit() -> None:
 
 
 async def opened(running: Running) -> httpx.Response:
-    """An `initialize`; what came back."""
+    """Send an `initialize`; return the response."""
     person = InSession(running)
     try:
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
@@ -165,7 +165,7 @@ async def test_a_session_needs_no_memory_to_be_known() -> None:
 
 
 async def test_a_session_in_use_is_not_dropped_from_memory() -> None:
-    """Neither one whose stream is open nor one with a call in flight; there may be more of them than `sessions_max`."""
+    """Sessions with an open stream or a call in flight stay, even more of them than `sessions_max`."""
     async with serving(sessions_max=1) as running, crowd(running) as there:
         ann, bob = await there.session(), await there.session()
         async with ann.stream() as frames, bob.stream():
@@ -176,7 +176,7 @@ async def test_a_session_in_use_is_not_dropped_from_memory() -> None:
 
 
 async def test_an_initialize_leaves_no_memory_behind() -> None:
-    """However many come from one peer, since the session's id says all that there is to know."""
+    """Many from one peer leave none, either, since the session's id has all there is to know."""
     async with serving() as running:
         for _ in range(20):
             assert (await opened(running)).status_code == 200
@@ -205,7 +205,7 @@ async def test_a_session_that_is_not_used_is_forgotten_but_not_refused() -> None
 
 @pytest.mark.slow
 async def test_a_session_is_valid_for_a_day() -> None:
-    """Then it is unknown, also if it is in use, and its stream ends."""
+    """After it, even a session in use is unknown, and its stream ends."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         ann = await there.session()
@@ -220,7 +220,7 @@ async def test_a_session_is_valid_for_a_day() -> None:
 
 
 async def test_an_initialize_that_is_refused_opens_no_session(there: Crowd) -> None:
-    """What is no handshake leaves nothing behind."""
+    """A request that is no handshake leaves nothing behind."""
     person = InSession(there.running)
     for method in ("tools/list", "ping", "nonsense"):
         assert (await person.exchange(method, {})).status_code == 400
@@ -229,7 +229,7 @@ async def test_an_initialize_that_is_refused_opens_no_session(there: Crowd) -> N
 
 
 async def test_an_operator_sees_whether_a_task_is_left_over(there: Crowd) -> None:
-    """Tasks are more while a stream is open, and as many as before once it is not."""
+    """The number of tasks is higher during a stream, and as before after it."""
     ann = await there.person("2026")
     await ann.enter()
     before = there.running.metric("chat_broker_tasks")
@@ -240,7 +240,7 @@ async def test_an_operator_sees_whether_a_task_is_left_over(there: Crowd) -> Non
 
 
 async def test_an_operator_sees_health_readiness_and_numbers(there: Crowd) -> None:
-    """`/healthz` lives, `/readyz` says whether calls are taken, `/metrics` counts."""
+    """`/healthz` reports life, `/readyz` readiness for calls, `/metrics` the numbers."""
     ann, bob = await there.pair("2025", "2026")
     assert isinstance(ann, InSession)
     base = f"http://127.0.0.1:{there.running.port}"
@@ -271,7 +271,7 @@ async def test_an_operator_sees_health_readiness_and_numbers(there: Crowd) -> No
 
 
 async def test_a_connection_is_kept_or_closed_and_not_both(there: Crowd, era: Era) -> None:
-    """Who asks for the connection's end is not told that it is kept as well, by a stream or by an answer."""
+    """A client that asks for the connection's end does not get `keep-alive`, by a stream or by an answer."""
     ann, _ = await there.pair(era, era)
     for request in (opening(ann), b"GET /mcp HTTP/1.1\r\nhost: localhost\r\n\r\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
@@ -283,7 +283,7 @@ async def test_a_connection_is_kept_or_closed_and_not_both(there: Crowd, era: Er
 
 
 async def test_a_request_in_line_hides_no_hang_up(there: Crowd, era: Era) -> None:
-    """A stream ends with its connection, though another request was sent behind it before it ended."""
+    """A stream ends with its connection, even with a second request after it on the connection."""
     ann, _ = await there.pair(era, era)
     metric = 'chat_broker_streams{kind="%s"}' % ("get" if era == "2025" else "listen")
     connections = there.running.connections
@@ -304,7 +304,7 @@ BEHIND = {
 
 @pytest.mark.parametrize("behind", BEHIND)
 async def test_a_request_that_comes_during_a_stream_hides_no_hang_up(there: Crowd, era: Era, behind: str) -> None:
-    """The stream ends with its connection at once, though what was sent behind it is still to be answered."""
+    """The stream ends with its connection at once, though a later request is still to be answered."""
     ann, _ = await there.pair(era, era)
     metric = 'chat_broker_streams{kind="%s"}' % ("get" if era == "2025" else "listen")
     reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
@@ -320,7 +320,7 @@ async def test_a_request_that_comes_during_a_stream_hides_no_hang_up(there: Crow
 async def test_who_sends_too_much_behind_a_stream_is_cut(
     there: Crowd, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not all of it can be kept, and what is not read may hide a hang-up; what came before is heard."""
+    """Not all of it can be kept, and unread data may hide a hang-up; earlier data is read."""
     monkeypatch.setattr(protocol, "STALLED_SECONDS_MAX", 0.05)
     ann, _ = await there.pair(era, era)
     metric = 'chat_broker_streams{kind="%s"}' % ("get" if era == "2025" else "listen")
@@ -338,7 +338,7 @@ async def test_who_sends_too_much_behind_a_stream_is_cut(
 
 
 async def test_requests_that_are_sent_ahead_of_their_answers_are_all_answered(there: Crowd) -> None:
-    """However many there are: those that can't be kept wait, and nobody who is being answered is cut."""
+    """Requests in excess of the buffer wait, and no client with an answer in progress is cut."""
     reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
     request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: %b\r\n\r\n" % (b"x" * 2_000)
     count = 20 * protocol.PIPELINED_BYTES_MAX // len(request)
@@ -349,7 +349,7 @@ async def test_requests_that_are_sent_ahead_of_their_answers_are_all_answered(th
 
 
 async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
-    """Not even until the time is up for which it would have been kept."""
+    """Its memory is free at once, not only after the time for keeping it."""
     gc.collect()
     before = sum(isinstance(one, HttpConnection) for one in gc.get_objects())
     connections = there.running.connections
@@ -365,12 +365,12 @@ async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
 
 
 async def test_a_session_that_has_ended_leaves_nothing_for_garbage_collection_to_find(there: Crowd) -> None:
-    """What lived as long as a session does is found by a full collection alone, which comes once in many minutes."""
+    """Objects as old as a session are found by a full collection alone, which comes once in many minutes."""
     gc.collect()
     before = sum(isinstance(one, Connection) for one in gc.get_objects())
     ann = await there.session()
     await ann.enter("Ann")
-    gc.collect()  # what its requests have left is found soon
+    gc.collect()  # its requests' garbage is found soon
     gc.disable()
     try:
         await ann.delete()
@@ -381,7 +381,7 @@ async def test_a_session_that_has_ended_leaves_nothing_for_garbage_collection_to
 
 
 async def test_an_upgrade_that_is_asked_for_is_not_made_and_costs_nothing(there: Crowd, era: Era) -> None:
-    """A request that would rather be HTTP/2, as every request of Java's client, is served as it is."""
+    """A request with an offer of HTTP/2, as from Java's client, is served as it is."""
     ann, bob = await there.pair(era, era)
     upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMAAABkAAQ"}
     params = ann.params(
@@ -405,7 +405,7 @@ async def test_a_head_that_does_not_end_is_refused(there: Crowd, start: str) -> 
 
 
 async def test_a_trailer_that_does_not_end_is_refused(there: Crowd) -> None:
-    """What comes behind a body is not read without end either."""
+    """Data after a body is not read without end, either."""
     ann = await there.session()
     head = "".join(f"{name}: {value}\r\n" for name, value in ann.headers("tools/list", None).items())
     connections = there.running.connections
@@ -425,7 +425,7 @@ async def test_a_trailer_that_does_not_end_is_refused(there: Crowd) -> None:
 async def test_who_does_not_finish_a_request_is_not_waited_for(
     there: Crowd, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """A connection on which no whole request comes in time is closed; one whose answer lasts is not."""
+    """A connection without a whole request in time is closed; one with a lasting answer is not."""
     monkeypatch.setattr(protocol, "REQUEST_SECONDS_MAX", 0.1)
     ann = await there.modern()
     await ann.enter()
@@ -439,7 +439,7 @@ async def test_who_does_not_finish_a_request_is_not_waited_for(
 
 
 async def test_other_paths_and_methods_are_not_served(there: Crowd, era: Era) -> None:
-    """404 and 405, and never an error of ours."""
+    """They get 404 and 405, and never an error of ours."""
     ann = await there.person(era)
     base = f"http://127.0.0.1:{there.running.port}"
     for path in ("/sse", "/mcp/x", "/mcp/../admin", "/%00", "/.env"):
@@ -450,7 +450,7 @@ async def test_other_paths_and_methods_are_not_served(there: Crowd, era: Era) ->
 
 
 async def test_the_two_eras_are_told_apart_by_the_version_header(there: Crowd) -> None:
-    """A version that nobody knows is refused with the ones that there are."""
+    """An unknown version is refused with a list of the known ones."""
     ann = await there.modern()
     headers = ann.headers("tools/list", None) | {"mcp-protocol-version": "2031-01-01"}
     params = ann.params({"_meta": {"io.modelcontextprotocol/protocolVersion": "2031-01-01"}})
@@ -462,7 +462,7 @@ async def test_the_two_eras_are_told_apart_by_the_version_header(there: Crowd) -
 
 @pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
 async def test_a_call_leaves_no_garbage_to_be_looked_for(there: Crowd, era: Era) -> None:
-    """What it took is given back when it is answered: else each full collection would stop everyone for seconds."""
+    """Its memory is free after the answer: otherwise each full collection would stop all clients for seconds."""
     ann = await there.person(era)
     await ann.enter("Ann")
     gc.collect()
@@ -472,14 +472,14 @@ async def test_a_call_leaves_no_garbage_to_be_looked_for(there: Crowd, era: Era)
         for _ in range(20):
             await ann.call("get_status", handle=ann.handle)
         await settle()
-        assert _held_for_calls() <= before + 1  # the last one's is the connection's until the next
+        assert _held_for_calls() <= before + 1  # the last call's is the connection's until the next
     finally:
         gc.enable()
 
 
 @pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
 async def test_a_stream_and_its_connection_leave_no_garbage_to_be_looked_for(there: Crowd, era: Era) -> None:
-    """Clients drop and come back all day long: what each left is given back when they go."""
+    """Clients drop and come back all day long: their memory is free when they go."""
     ann = await there.person(era)
     await ann.enter("Ann")
     connections = there.running.connections
@@ -492,7 +492,7 @@ async def test_a_stream_and_its_connection_leave_no_garbage_to_be_looked_for(the
                 pass
         await eventually(lambda: there.running.connections <= connections + 1)
         await settle()
-        assert _held_for_calls() <= before + 4  # of the connections that are kept
+        assert _held_for_calls() <= before + 4  # of the kept-alive connections
     finally:
         gc.enable()
 

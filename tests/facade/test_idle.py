@@ -1,4 +1,4 @@
-"""What a model hears when a conversation is over: why, the last words, and where to read on."""
+"""A model's view after a conversation: the reason, the last words, and the cursor to read on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def reasons(person: Any) -> set[str]:
-    """Why that person is idle, by every way of asking."""
+    """Return the idle reasons of that person, by every way of asking."""
     status = await person.call("get_status", handle=person.handle)
     waited = await person.call("wait_for_events", handle=person.handle, cursor=status["cursor"])
     inbox = await person.read(f"chat://inbox/{person.handle}")
@@ -23,7 +23,7 @@ async def reasons(person: Any) -> set[str]:
 
 
 async def test_who_left_and_who_was_left(there: Crowd, era: Era) -> None:
-    """Each is told their own reason."""
+    """Each gets its own reason."""
     ann, bob = await there.pair(era, era)
     await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
     assert await reasons(ann) == {"partner_left"}
@@ -31,7 +31,7 @@ async def test_who_left_and_who_was_left(there: Crowd, era: Era) -> None:
 
 
 async def test_who_was_left_for_another(there: Crowd, era: Era) -> None:
-    """The partner goes on; leaving the queue again is one's own doing."""
+    """The partner goes on; leaving the queue again is one's own act."""
     ann, bob = await there.pair(era, era)
     await bob.call("next_partner", room_id=bob.room_id, handle=bob.handle)
     assert await reasons(ann) == {"partner_next"}
@@ -40,7 +40,7 @@ async def test_who_was_left_for_another(there: Crowd, era: Era) -> None:
 
 
 async def test_the_last_words_can_be_read_from_wherever_one_has_gone(there: Crowd, era: Era) -> None:
-    """The cursor of `get_status` is the one from before the last room, also from within the queue and after it."""
+    """The cursor of `get_status` is from before the last room, also within the queue and after it."""
     ann, bob = await there.pair(era, era)
     before = (await ann.call("get_status", handle=ann.handle))["cursor"]
     await bob.say("bye")
@@ -56,7 +56,7 @@ async def test_the_last_words_can_be_read_from_wherever_one_has_gone(there: Crow
 
 
 async def test_who_vanished_and_whose_partner_did(era: Era) -> None:
-    """Being away too long is told to both, and to one who waited too long in the queue."""
+    """Both hear of a long absence, and so does a client that waited too long in the queue."""
     clock = FakeClock()
     graces = {"idle_grace_room_ms": 60_000, "idle_grace_queue_ms": 20_000}
     async with serving(clock=clock, **graces) as running, crowd(running) as there:
@@ -72,7 +72,7 @@ async def test_who_vanished_and_whose_partner_did(era: Era) -> None:
 
 
 async def test_who_never_entered(there: Crowd, era: Era) -> None:
-    """Without a handle there is nothing else to say."""
+    """Without a handle there is no other answer."""
     status = await (await there.person(era)).call("get_status")
     assert (status["status"], status["idle_reason"]) == ("idle", "never_entered")
 
@@ -93,7 +93,7 @@ async def test_a_reason_that_the_log_no_longer_holds_is_left_out(era: Era) -> No
 
 
 async def test_the_last_words_come_with_the_refusal(there: Crowd, era: Era) -> None:
-    """A message to a closed room brings what was said before the end, if the call says where to read on."""
+    """A message to a closed room brings the last messages, if the call has a cursor."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
     await bob.say("one more thing")
@@ -115,7 +115,7 @@ async def test_the_last_words_come_with_the_refusal(there: Crowd, era: Era) -> N
 
 
 async def test_a_message_that_waits_says_how_the_wait_ended(there: Crowd, era: Era) -> None:
-    """With a reply, without one, and with the end of the chat."""
+    """The result tells a reply, no reply, and the end of the chat apart."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
     alone = await ann.say("hello?", cursor=ann.cursor, wait_seconds=0.01)
@@ -133,7 +133,7 @@ async def test_a_message_that_waits_says_how_the_wait_ended(there: Crowd, era: E
 
 
 async def test_no_result_tells_when_others_speak(there: Crowd, era: Era) -> None:
-    """Neither a cursor, nor a refusal of one, nor the first id of a stream moves with what others do."""
+    """Neither a cursor, nor a refusal of one, nor the first id of a stream moves with others' acts."""
     eve = await there.person(era)
     ann, bob = await there.pair(era, era)
     await eve.enter("Eve")

@@ -1,4 +1,4 @@
-"""Arguments as hosts write them: stringified, empty, with keys of their own; published strictly all the same."""
+"""Arguments in the forms of hosts: stringified, empty, with keys of their own; the published schema stays strict."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("cursor", [3, 3.0, "3", " 3 ", "3.0", "3e0", "30e-1"])
 async def test_a_whole_number_may_be_text(cursor: Any) -> None:
-    """One meaning, several spellings."""
+    """A number has one meaning, and several spellings."""
     assert parse(WaitForEventsArguments, {"cursor": cursor}).cursor == 3
 
 
 @pytest.mark.parametrize(("given", "taken"), [("45", 45), ("0.5", 0.5), (600, 300), ("600", 300), (1e300, 300)])
 async def test_a_wait_is_shortened_to_the_longest(given: Any, taken: float) -> None:
-    """A host asks for what it likes, and gets what there is."""
+    """A request for more gets the limit."""
     assert parse(WaitForEventsArguments, {"cursor": 1, "wait_seconds": given}).wait_seconds == taken
 
 
@@ -59,13 +59,13 @@ async def test_a_wait_is_shortened_to_the_longest(given: Any, taken: float) -> N
     ],
 )
 async def test_interests_may_be_text(given: Any, taken: tuple[str, ...]) -> None:
-    """JSON, or words with commas between them."""
+    """Text is JSON, or words with commas between them."""
     assert tuple(parse(EnterQueueArguments, {"interests": given}).interests) == taken
 
 
 @pytest.mark.parametrize(("given", "said"), [(42, "42"), (4.5, "4.5"), (-7, "-7"), (0, "0"), (1e-7, "1e-7")])
 async def test_a_number_may_be_text(given: float, said: str) -> None:
-    """A host that parsed what was text gave us the number."""
+    """The host parsed a text, and made a number of it."""
     assert parse(SendMessageArguments, {"room_id": "r", "message": given}).message == said
     assert parse(EnterQueueArguments, {"display_name": given}).display_name == said
 
@@ -79,14 +79,14 @@ async def test_a_category_may_be_in_capitals(category: str) -> None:
 
 @pytest.mark.parametrize("text", ["true", "1, 2", "[1]", '{"a": 1}', "null", "42", " x ", "1.0"])
 async def test_text_is_never_parsed(text: str) -> None:
-    """A message is what it is, beside arguments that are not."""
+    """A message stays as it is, beside arguments in need of parsing."""
     given = {"room_id": "r", "message": text, "cursor": "7", "sessionId": 1}
     assert parse(SendMessageArguments, given).message == text
 
 
 @pytest.mark.parametrize("empty", [None, ""])
 async def test_empty_optional_arguments_are_left_out(empty: Any) -> None:
-    """Hosts fill in what a model leaves out."""
+    """Hosts fill in arguments a model leaves out."""
     names = ("handle", "message_id", "cursor", "wait_seconds")
     sent = parse(SendMessageArguments, {"room_id": "r", "message": "x"} | dict.fromkeys(names, empty))
     assert (sent.handle, sent.message_id, sent.cursor, sent.wait_seconds) == (None, None, None, 0)
@@ -118,7 +118,7 @@ async def test_an_id_that_says_nothing_is_left_out(nothing: str) -> None:
     ],
 )
 async def test_a_slip_is_told_the_closest_name_that_holds_nothing(model: Any, given: dict[str, Any], name: str) -> None:
-    """An empty value counts as left out, and the name that is closest is the one that was meant."""
+    """An empty value counts as left out, and the closest name is the meant one."""
     with pytest.raises(InvalidArgumentsError, match=f"write {name}\\."):
         parse(model, given)
 
@@ -136,7 +136,7 @@ async def test_keys_of_a_host_are_ignored(model: type[HandleArguments], key: str
 
 @pytest.mark.parametrize("form", ["roomId", "RoomID", "room-id", "ROOM_ID", "roomid"])
 async def test_other_forms_of_our_names_are_accepted(form: str) -> None:
-    """As hosts turn them round; the exact name wins."""
+    """Hosts change the forms; the exact name wins."""
     assert parse(RoomArguments, {form: "r"}).room_id == "r"
     assert parse(RoomArguments, {form: "other", "room_id": "r"}).room_id == "r"
     assert parse(RoomArguments, {form: "r", "room_id": ""}).room_id == "r"
@@ -155,7 +155,7 @@ async def test_a_key_close_to_a_name_that_is_given_is_a_hosts_own() -> None:
 
 
 async def test_a_handle_with_space_around_it_is_that_handle() -> None:
-    """As it comes from a model that copied it."""
+    """A model that copies a handle may add space."""
     assert parse(HandleArguments, {"handle": " h\n"}).handle == "h"
 
 
@@ -180,7 +180,7 @@ async def test_a_host_that_writes_everything_as_text_has_a_whole_conversation(th
 
 
 async def test_arguments_that_are_one_text_are_read(there: Crowd, era: Era) -> None:
-    """Some hosts write the whole object as text; what is no object is refused."""
+    """Some hosts write the whole object as text; a text without an object is refused."""
     person = await there.person(era)
     for arguments in ("", " ", "{}", "null", '{"display_name": "Ann"}'):
         answer = await person.request("tools/call", {"name": "get_status", "arguments": arguments})
@@ -191,7 +191,7 @@ async def test_arguments_that_are_one_text_are_read(there: Crowd, era: Era) -> N
 
 
 async def test_the_prompt_takes_what_the_tool_takes(there: Crowd, era: Era) -> None:
-    """Its arguments are texts; lists are split alike, and a slip is told."""
+    """Its arguments are texts; lists are split alike, and a misspelt name is told."""
     person = await there.person(era)
     for interests in ("音楽、囲碁", '["囲碁", "音楽"]', "音楽\n囲碁,"):
         given = {"displayName": "Zed", "interests": interests, "sessionId": "s"}
@@ -216,7 +216,7 @@ async def test_the_cursor_of_an_inbox_is_a_number_in_any_spelling(there: Crowd, 
 
 
 async def test_a_stringified_wait_ends_with_its_client(there: Crowd, era: Era) -> None:
-    """A new handle is abandoned with the call that asked for it, however its empty one was written."""
+    """A new handle is abandoned with its call, in any spelling of the empty one."""
     ann = await there.person(era)
     for empty in ("", " ", None):
         entered = await ann.call("enter_queue", handle=empty)

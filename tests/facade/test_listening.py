@@ -1,4 +1,4 @@
-"""The address that a broker prints is one that it serves, and its paths lead nowhere else."""
+"""The printed address of a broker is served, and its paths lead nowhere else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOG_LINE = dict[str, Any]
 
 
 def has_ipv6() -> bool:
-    """Return whether this machine can listen on its own IPv6 address."""
+    """Tell if this machine can listen on its own IPv6 address."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -40,7 +40,7 @@ def has_ipv6() -> bool:
 
 @asynccontextmanager
 async def printed(*arguments: str) -> AsyncIterator[LOG_LINE]:
-    """The line that a broker prints when it serves."""
+    """Return the line a broker prints when it serves."""
     process = await started("serve", "--port", "0", "--log-format", "json", *arguments)
     assert process.stderr is not None
     try:
@@ -55,14 +55,14 @@ async def printed(*arguments: str) -> AsyncIterator[LOG_LINE]:
 
 
 async def initialized(url: str, **headers: str) -> httpx.Response:
-    """The answer to an `initialize` at `url`, as a client or a page of that address sends it."""
+    """Return the answer to an `initialize` at `url`, from a client or a page of that address."""
     async with httpx.AsyncClient(trust_env=False, timeout=STARTED_WITHIN_SECONDS) as client:
         return await client.post(url, json=INITIALIZE, headers={"accept": ACCEPT} | headers)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.2", "::1", "localhost"])  # noqa: S104 - tests reach it alone
 async def test_the_address_that_is_printed_is_served(host: str) -> None:
-    """Also to a page of it, and also where the broker listens on every address of the machine."""
+    """A page of it is served, too, also if the broker listens on every address of the machine."""
     if ":" in host and not has_ipv6():
         pytest.skip("no IPv6 here")
     async with printed("--host", host) as line:
@@ -79,7 +79,7 @@ async def test_the_address_that_is_printed_is_served(host: str) -> None:
 
 
 async def test_who_listens_on_every_address_is_told_what_to_allow() -> None:
-    """Other machines know this one by a name that the broker can't know."""
+    """Other machines know this one by a name the broker can't know."""
     async with printed("--host", "0.0.0.0") as line:  # noqa: S104 - the test reaches it alone
         assert "--allow-host" in line["hint"]
     async with printed() as line:
@@ -87,7 +87,7 @@ async def test_who_listens_on_every_address_is_told_what_to_allow() -> None:
 
 
 async def test_the_address_of_a_name_is_served() -> None:
-    """A name to listen on is allowed, and so is the address that it has."""
+    """A listening name is allowed, and so is its address."""
     async with printed("--host", "LOCALHOST") as line:
         for host in ("localhost", httpx.URL(line["url"]).host):
             assert (await initialized(line["url"], host=host)).status_code == 200
@@ -95,7 +95,7 @@ async def test_the_address_of_a_name_is_served() -> None:
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/?x=1"])
 async def test_a_slash_at_the_end_changes_nothing(era: Era, path: str) -> None:
-    """A whole conversation, by every method, with no redirect."""
+    """A whole conversation works, by every method, without a redirect."""
     async with serving() as running:
         running.url = f"http://127.0.0.1:{running.port}{path}"
         async with crowd(running) as there:
@@ -106,7 +106,7 @@ async def test_a_slash_at_the_end_changes_nothing(era: Era, path: str) -> None:
 
 
 async def test_a_call_before_the_application_is_loaded_may_have_a_slash_at_its_end() -> None:
-    """It waits for the start, as one without does."""
+    """It waits for the start, like one without a slash."""
     process = await started("serve", "--port", "0", "--log-format", "json")
     assert process.stderr is not None
     try:
@@ -118,7 +118,7 @@ async def test_a_call_before_the_application_is_loaded_may_have_a_slash_at_its_e
 
 @pytest.mark.parametrize("path", ["/metrics/", "/healthz/", "/readyz/", "/mcp//", "/mcp/x/", "//mcp", "/x", "/x/"])
 async def test_no_path_leads_to_the_host_that_the_caller_named(there: Crowd, path: str) -> None:
-    """A redirect would: it is made of the caller's own header."""
+    """A redirect would: it contains the caller's own header."""
     for method in ("GET", "POST", "HEAD"):
         response = await raw(there.running.port, [("Host", "evil.example")], start=f"{method} {path} HTTP/1.1")
         assert response.status in (404, 405)

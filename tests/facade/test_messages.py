@@ -1,4 +1,4 @@
-"""JSON-RPC messages that hosts get wrong, or send out of habit: the same answer in both eras."""
+"""JSON-RPC messages with the usual mistakes and habits of hosts: the same answer in both eras."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.anyio
 
 
 async def posted(person: object, body: bytes, method: str = "tools/list") -> httpx.Response:
-    """The response to a raw body."""
+    """Return the response to a raw body."""
     response: httpx.Response = await person.post(body, person.headers(method, None))  # type: ignore[attr-defined]  # of either era
     return response
 
 
 @pytest.mark.parametrize("request_id", ["1.0", "null", "1.5", "true", "{}", "[]", "1e3"])
 async def test_an_id_that_is_none_is_refused_with_a_reason(there: Crowd, era: Era, request_id: str) -> None:
-    """Never taken for a notification, which would be accepted and not answered."""
+    """It is never taken for a notification, which would be accepted and not answered."""
     person = await there.person(era)
     params = json.dumps(person.params({}))
     for method in ("tools/list", "tools/call", "initialize", "ping"):
@@ -36,14 +36,14 @@ async def test_an_id_that_is_none_is_refused_with_a_reason(there: Crowd, era: Er
 
 @pytest.mark.parametrize("body", [b"7", b'"x"', b"true", b"null"])
 async def test_what_is_no_object_gets_one_line(there: Crowd, era: Era, body: bytes) -> None:
-    """The same in both eras."""
+    """Both eras refuse it alike."""
     response = await posted(await there.person(era), body)
     assert response.status_code == 400
     assert response.json()["error"] == {"code": -32600, "message": NO_MESSAGE}
 
 
 async def test_a_body_that_only_the_sdk_reads_is_checked_too(there: Crowd) -> None:
-    """In 2026-07-28 it takes a byte order mark and UTF-16."""
+    """The body has a byte order mark or is in UTF-16, which the SDK takes in 2026-07-28."""
     person = await there.modern()
     for encoding in ("utf-8-sig", "utf-16"):
         response = await posted(person, '[{"jsonrpc":"2.0"}]'.encode(encoding))
@@ -52,7 +52,7 @@ async def test_a_body_that_only_the_sdk_reads_is_checked_too(there: Crowd) -> No
 
 @pytest.mark.parametrize(("body", "reason"), [(b"[]", NO_BATCH), (b'[{"jsonrpc":"2.0","id":1}]', NO_BATCH)])
 async def test_a_batch_gets_one_clear_line(there: Crowd, era: Era, body: bytes, reason: str) -> None:
-    """And none of it is carried out."""
+    """None of it is carried out."""
     response = await posted(await there.person(era), body)
     assert response.status_code == 400
     assert response.json()["error"] == {"code": -32600, "message": reason}
@@ -78,14 +78,14 @@ async def test_a_progress_token_of_null_is_none(there: Crowd, era: Era) -> None:
 
 
 async def test_a_ping_is_answered_where_there_is_one(there: Crowd) -> None:
-    """2026-07-28 has none any more, and its conformance suite wants to hear so."""
+    """2026-07-28 has no ping, and its conformance suite expects that answer."""
     assert (await (await there.session()).request("ping"))["result"] == {}
     response = await (await there.modern()).exchange("ping", {})
     assert (response.status_code, response.json()["error"]["code"]) == (404, -32601)
 
 
 async def test_a_missing_accept_is_served(there: Crowd, era: Era) -> None:
-    """It takes anything (RFC 9110, 12.5.1); one that names neither form is still refused."""
+    """It means any type (RFC 9110, 12.5.1); an Accept without either form is still refused."""
     person = await there.person(era)
     params = person.params({"name": "get_status", "arguments": {}})
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
@@ -114,7 +114,7 @@ INITIALIZE = {
 
 @pytest.mark.parametrize("old", ["", "gone", "cs_" + "A" * 54, "0" * 32])
 async def test_a_client_may_open_a_session_and_name_an_old_one(there: Crowd, old: str) -> None:
-    """Clients send the id that they had; the answer gives another, which works."""
+    """Clients send their last id; the answer has a new one, which works."""
     person = await there.session()
     opened = await person.http.post(there.running.url, json=INITIALIZE, headers={"mcp-session-id": old})
     assert opened.status_code == 200
@@ -126,7 +126,7 @@ async def test_a_client_may_open_a_session_and_name_an_old_one(there: Crowd, old
 
 
 async def test_a_session_that_was_ended_is_opened_anew() -> None:
-    """By `initialize` alone: every other request gets 404 with the code by which clients begin again."""
+    """Only `initialize` does so: every other request gets 404, with the code that makes clients begin again."""
     async with serving() as running, crowd(running) as there:
         person = await there.session()
         headers = {"mcp-session-id": person.session_id, "mcp-protocol-version": SESSIONS}
@@ -143,7 +143,7 @@ async def test_a_session_that_was_ended_is_opened_anew() -> None:
 
 
 async def test_no_error_names_a_session(there: Crowd) -> None:
-    """Neither a refusal, nor an error in a session, nor a handshake that failed."""
+    """Checked are a refusal, an error in a session, and a failed handshake."""
     person = await there.session()
     headers = {"mcp-session-id": person.session_id, "mcp-protocol-version": SESSIONS}
     broken = {**INITIALIZE, "params": {"protocolVersion": 7}}

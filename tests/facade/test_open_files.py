@@ -26,7 +26,7 @@ SOFT, HARD = 100, 160
 
 @asynccontextmanager
 async def limited(tmp_path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    """A broker with a log in a file that may open `HARD` files, though not at its start; and its port."""
+    """Run a broker with a log in a file and a hard limit of `HARD` files, lower at its start; yield it and its port."""
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", f'ulimit -Sn {SOFT} && ulimit -Hn {HARD} && exec "$@"', "sh"),
         *(sys.executable, "-m", "mcp_facade.main", "serve", "--port", "0", "--log-format", "json"),
@@ -47,7 +47,7 @@ async def limited(tmp_path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proc
 
 @pytest.mark.anyio
 async def test_connections_without_end_do_not_end_the_broker(tmp_path: Path) -> None:
-    """Those that are too many are told so, with one line in the log; those before them go on, and so does the log."""
+    """Connections over the limit get a refusal, with one line in the log; earlier ones and the log go on."""
     async with limited(tmp_path) as (process, port):
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(trust_env=False) as client, AsyncExitStack() as stack:
@@ -82,7 +82,7 @@ async def test_connections_without_end_do_not_end_the_broker(tmp_path: Path) -> 
 def test_the_limit_is_raised_as_far_as_the_system_lets_it(
     monkeypatch: pytest.MonkeyPatch, granted: int, expected: int
 ) -> None:
-    """To the hard limit; to less where that is more than the system grants; and not at all where it grants nothing."""
+    """It becomes the hard limit, less if the system grants less, and stays if the system grants nothing."""
     hard = HARD if granted == HARD else resource.RLIM_INFINITY
     limits = [SOFT, hard]
 
@@ -98,7 +98,7 @@ def test_the_limit_is_raised_as_far_as_the_system_lets_it(
 
 
 def test_a_limit_that_the_event_loop_meets_is_a_line_a_minute(log_text: io.StringIO) -> None:
-    """Any other error of the loop is what it would be without this."""
+    """Any other error of the loop is handled as usual."""
     loop, files = Mock(spec=asyncio.AbstractEventLoop), OpenFiles()
     for number in (errno.EMFILE, errno.ENFILE, errno.EMFILE):
         files.handle(loop, {"message": "socket.accept() out of system resource", "exception": OSError(number, "")})

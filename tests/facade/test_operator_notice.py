@@ -1,4 +1,4 @@
-"""The operator's rules and contact, as clients are told them."""
+"""The operator's rules and contact, in the form for clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNTS = {"waiting": 0, "chatting": 0, "rooms_open": 0, "matching": "first-come"
 
 
 async def instructions_for(person: Modern | InSession) -> str:
-    """The instructions of the server, in the way of the person's era."""
+    """Return the instructions of the server, by the way of the person's era."""
     if isinstance(person, InSession):
         return str(person.initialized["instructions"])
     return str((await person.request("server/discover"))["result"]["instructions"])
@@ -32,7 +32,7 @@ async def test_without_a_setting_nothing_is_said(there: Crowd, era: Era) -> None
 
 @pytest.mark.parametrize(("rules", "contact"), [(RULES, None), (None, CONTACT), (RULES, CONTACT)])
 async def test_what_is_set_is_told(era: Era, rules: str | None, contact: str | None) -> None:
-    """In the lobby as a field, at the end of the instructions as a sentence; what is not set is in neither."""
+    """The lobby has a field, and the instructions a sentence at their end, for each setting and nothing else."""
     told = {name: text for name, text in {"rules_url": rules, "operator_contact": contact}.items() if text is not None}
     async with serving(rules_url=rules, operator_contact=contact) as running, crowd(running) as there:
         ann = await there.person(era)

@@ -25,13 +25,13 @@ SOURCE = """
 
 
 def installed(directory: Path, source: str = SOURCE) -> dict[str, str]:
-    """The variable with which Python finds the module of the matching."""
+    """Write the module of the matching; return the variable for Python to find it."""
     (directory / "newcomers.py").write_text(dedent(source))
     return {"PYTHONPATH": str(directory)}
 
 
 async def test_it_decides_who_meets_whom(tmp_path: Path) -> None:
-    """Named by its variable; clients are told that interests may count, and nothing of its name."""
+    """A variable names it; clients learn that interests may count, and not its name."""
     async with serving(**installed(tmp_path), CHAT_BROKER_MATCHING=NAME) as broker:
         there = broker.people()
         ann, bob, cat = [await there.modern() for _ in range(3)]
@@ -70,7 +70,7 @@ async def test_a_failure_takes_nothing_down(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_its_log_needs_it(tmp_path: Path) -> None:
-    """Left out or missing, it is refused in one line; with it, or with another that is named, the log goes on."""
+    """Without it or its module, the log is refused in one line; with it, or with another name, the log goes on."""
     url = f"sqlite:{tmp_path / 'chat.db'}"
     found = installed(tmp_path)
     async with serving("--log", url, "--matching", NAME, **found) as broker:
@@ -104,6 +104,6 @@ async def test_its_log_needs_it(tmp_path: Path) -> None:
     ],
 )
 async def test_what_is_no_matching_is_one_line(name: str, source: str, says: str, tmp_path: Path) -> None:
-    """No traceback; exit status 2."""
+    """There is no traceback; the exit status is 2."""
     line = await failed("serve", "--port", "0", "--matching", name, **installed(tmp_path, source))
     assert line.startswith(f"chat-broker: {says}")

@@ -23,21 +23,21 @@ ASKED = "content-type,mcp-session-id,mcp-protocol-version,mcp-method,authorizati
 
 
 async def sent(person: Person, method: str, origin: str, *lines: HeaderLine, path: str = "/mcp") -> RawResponse:
-    """The answer to a request of that HTTP method from a page of `origin`."""
+    """Return the answer to a request of that HTTP method from a page of `origin`."""
     given = [("Host", f"127.0.0.1:{person.running.port}"), ("Origin", origin), *lines, *lines_of(person)]
     body = body_of(person) if method == "POST" else b""
     return await raw(person.running.port, given, body, start=f"{method} {path} HTTP/1.1")
 
 
 async def preflight(person: Person, method: str, origin: str, *lines: HeaderLine, path: str = "/mcp") -> RawResponse:
-    """The answer to a browser's question before it sends a request."""
+    """Return the answer to a browser's preflight."""
     asked = [("Access-Control-Request-Method", method), ("Access-Control-Request-Headers", ASKED)]
     given = [("Host", f"127.0.0.1:{person.running.port}"), ("Origin", origin), *asked, *lines]
     return await raw(person.running.port, given, start=f"OPTIONS {path} HTTP/1.1")
 
 
 def is_readable(response: RawResponse, origin: str) -> bool:
-    """Return whether a browser lets a page of `origin` read it; if not, nothing says so by half."""
+    """Tell if a browser lets a page of `origin` read it; if not, no header may suggest it."""
     names = [name for name in response.headers if name.startswith("access-control")]
     if not names:
         return False
@@ -51,7 +51,7 @@ def is_readable(response: RawResponse, origin: str) -> bool:
 @pytest.mark.parametrize("origin", [*LOOPBACK, PAGE, "https://chat.example"])
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
 async def test_a_page_that_is_allowed_may_call_and_read(era: Era, origin: str, path: str) -> None:
-    """One from this machine without any setting; the others by `--allow-origin` and `--allow-host`."""
+    """A page from this machine needs no setting; others need `--allow-origin` and `--allow-host`."""
     async with serving(allow_origins=(PAGE,), allow_hosts=("chat.example",)) as running, crowd(running) as there:
         ann = await there.person(era)
         for method in ("POST", "GET", "DELETE"):
@@ -72,7 +72,7 @@ async def test_a_page_that_is_allowed_may_call_and_read(era: Era, origin: str, p
 async def test_a_page_that_is_not_allowed_is_refused_alike(
     there: Crowd, era: Era, origin: str, log_text: io.StringIO
 ) -> None:
-    """403 and the hint for the preflight and for each request, a hint in the log, and nothing to be read."""
+    """The preflight and each request get 403 and the hint, the log has it too, and nothing can be read."""
     ann = await there.person(era)
     for method in ("POST", "GET", "DELETE"):
         for refused in (await preflight(ann, method, origin), await sent(ann, method, origin)):
@@ -85,13 +85,13 @@ async def test_a_page_that_is_not_allowed_is_refused_alike(
 
 
 async def test_a_refused_preflight_alone_is_logged(there: Crowd, log_text: io.StringIO) -> None:
-    """A browser sends no more than that."""
+    """A browser sends no more after it."""
     await preflight(await there.modern(), "POST", "https://evil.example")
     assert "origin_refused" in log_text.getvalue()
 
 
 async def test_a_preflight_is_checked_for_its_host(there: Crowd) -> None:
-    """As every request is."""
+    """A preflight is checked like every request."""
     lines = [("Host", "evil.example"), ("Origin", LOOPBACK[0]), ("Access-Control-Request-Method", "POST")]
     assert (await raw(there.running.port, lines, start="OPTIONS /mcp HTTP/1.1")).status == 421
 
@@ -110,7 +110,7 @@ async def test_a_public_page_that_is_allowed_may_call_a_private_address(asked: s
 
 
 async def test_a_page_can_read_errors(era: Era) -> None:
-    """Each kind of refusal, so that it can tell its user."""
+    """Each kind of refusal is readable, so that the page can tell its user."""
     origin = LOOPBACK[0]
     async with serving(body_bytes_max=10_000) as running, crowd(running) as there:
         ann, port = await there.person(era), running.port
@@ -130,7 +130,7 @@ async def test_a_page_can_read_errors(era: Era) -> None:
 
 
 async def test_a_page_can_read_that_the_broker_is_starting() -> None:
-    """And after which time to ask again."""
+    """The page can also read the delay before the next attempt."""
     log, clock = SlowLog(), FakeClock()
     async with serving(log=log, clock=clock, folded=False) as running:
         asking = asyncio.ensure_future(raw(running.port, [("Host", "localhost"), ("Origin", LOOPBACK[0])]))

@@ -1,4 +1,4 @@
-"""Limits of a peer address as its clients meet them, and one peer that tries to be the stranger of all others."""
+"""Limits of a peer address in the view of its clients, and an attack by one peer on all matches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELSEWHERE = "127.0.0.2"
 
 
 async def test_a_peer_with_too_many_connections_is_refused(era: Era) -> None:
-    """With what to do; nothing comes of the call, other addresses are served, and one that leaves makes room."""
+    """The refusal says what to do; the call has no effect, other addresses are served, and a departure makes room."""
     async with serving(connections_per_peer_max=2, exempt_peers=()) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         cat = await there.person(era)
@@ -43,7 +43,7 @@ async def test_a_peer_with_too_many_connections_is_refused(era: Era) -> None:
 
 
 async def test_who_is_in_the_queue_is_not_refused_its_place(era: Era) -> None:
-    """A repeated call is answered as it stands, at both limits."""
+    """A repeated call gets the current answer, at both limits."""
     limits = {"connections_per_peer_max": 1, "queue_entries_per_peer_10s_max": 1, "exempt_peers": ()}
     async with serving(**limits) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -53,7 +53,7 @@ async def test_who_is_in_the_queue_is_not_refused_its_place(era: Era) -> None:
 
 
 async def test_a_peer_that_enters_too_often_is_slowed_down(era: Era) -> None:
-    """All its connections together; `next_partner` is an entry too, and the room goes on where it is refused."""
+    """Its connections count together; `next_partner` is an entry too, and after its refusal the room goes on."""
     clock = FakeClock()
     limits = {"queue_entries_per_peer_10s_max": 2, "exempt_peers": ()}
     async with serving(clock=clock, **limits) as running, crowd(running) as there:
@@ -70,7 +70,7 @@ async def test_a_peer_that_enters_too_often_is_slowed_down(era: Era) -> None:
 
 
 async def test_this_machine_has_no_limits(era: Era) -> None:
-    """Unless the broker is public: whoever tries it out alone has one address for all."""
+    """A local user has one address for all clients; a public broker applies the limits."""
     limits = {"connections_per_peer_max": 1, "queue_entries_per_peer_10s_max": 1, "handles_minted_per_10s_max": 1}
     async with serving(**limits) as running, crowd(running) as there:
         await there.pair(era, era)
@@ -87,7 +87,7 @@ async def test_this_machine_has_no_limits(era: Era) -> None:
     ],
 )
 async def test_a_public_broker_that_sees_one_address_alone_says_so(more: tuple[str, ...], event: str) -> None:
-    """The first line of the log names the remedy, where a proxy hides all callers."""
+    """The first line of the log names the remedy for a proxy that hides all callers."""
     running = await started("serve", "--port", "0", "--log-format", "json", "--allow-host", "chat.example.com", *more)
     assert running.stderr is not None
     line = json.loads(await running.stderr.readline())
@@ -98,7 +98,7 @@ async def test_a_public_broker_that_sees_one_address_alone_says_so(more: tuple[s
 
 @pytest.mark.parametrize("is_asked", [True, False])
 async def test_the_address_of_the_last_call_is_kept_for_reports(era: Era, is_asked: bool) -> None:
-    """Only where the operator asks for it; it is also known of someone who has left."""
+    """Only the operator's setting keeps it; it is also known after the person has left."""
     async with serving(log_peers=is_asked) as running, crowd(running) as there:
         ann = await there.person(era, ELSEWHERE)
         await ann.enter()
@@ -110,11 +110,11 @@ MALLORYS = "127.0.0.2"
 ADDRESSES = {"Ann": "127.0.0.3", "Bob": "127.0.0.4"}
 MET_WITHIN_SECONDS = 10
 MOMENT_SECONDS = 0.2
-"""The time for which a person looks at who is there, so that the attacker waits again by then."""
+"""The time for which a person looks at the lobby, so that the attacker waits again by then."""
 
 
 async def stranger(person: Person, tool: str, **arguments: object) -> str:
-    """Call `tool`, as soon as it is not too fast, and wait for a stranger; the name."""
+    """Call `tool`, repeating it after a rate limit, and wait for a stranger; return the name."""
     try:
         result = await person.call(tool, handle=person.handle, **arguments)
     except RefusedError as refused:
@@ -132,7 +132,7 @@ async def stranger(person: Person, tool: str, **arguments: object) -> str:
 
 @asynccontextmanager
 async def attacked_by(mallories: list[Person]) -> AsyncIterator[None]:
-    """Have one of `mallories` wait at any time; one who was found by a stranger leaves at once."""
+    """Have one of `mallories` wait at any time; each leaves at once after a match."""
 
     async def attack() -> None:
         async with asyncio.TaskGroup() as leaving:
@@ -150,7 +150,7 @@ async def attacked_by(mallories: list[Person]) -> AsyncIterator[None]:
 
 
 async def met_by(person: Person, name: str) -> list[str]:
-    """The names of all whom `person` meets, up to the first who is not Mallory."""
+    """Return the names of all strangers of `person`, up to the first other than Mallory."""
     names = [await stranger(person, "enter_queue", display_name=name)]
     while names[-1] == "Mallory":
         await asyncio.sleep(MOMENT_SECONDS)
@@ -160,7 +160,7 @@ async def met_by(person: Person, name: str) -> list[str]:
 
 @pytest.mark.slow
 async def test_one_peer_does_not_own_the_lobby() -> None:
-    """On a public broker: it always waits and leaves at once, and yet two people beside it meet."""
+    """On a public broker the attacker always waits and leaves at once, and yet two people beside it meet."""
     public = ("--allow-host", "chat.example.com")
     async with process(*public) as broker, crowd(cast("Running", broker)) as there:
         mallories = [await there.person("2026", MALLORYS) for _ in range(6)]

@@ -1,4 +1,4 @@
-"""Who is still there, seen through HTTP: streams, calls and graces."""
+"""Presence, seen through HTTP: streams, calls and graces."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ GRACES = {"stream_grace_ms": 30_000, "idle_grace_queue_ms": 20_000, "idle_grace_
 
 
 async def no_streams(running: Running) -> None:
-    """Return once the server knows that every stream has gone."""
+    """Return once the server knows the end of every stream."""
     await eventually(lambda: not any(running.metric(f'chat_broker_streams{{kind="{k}"}}') for k in ("get", "listen")))
 
 
 async def test_who_hangs_up_is_disconnected_after_the_streams_grace(era: Era) -> None:
-    """The partner is told `disconnected`, at the end of the grace and not before."""
+    """The partner hears `disconnected`, at the end of the grace and not before."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -41,7 +41,7 @@ async def test_who_hangs_up_is_disconnected_after_the_streams_grace(era: Era) ->
 
 
 async def test_who_falls_silent_times_out(era: Era) -> None:
-    """Without a stream the calls are the only sign; the partner is told `timeout`."""
+    """Without a stream the calls are the only sign; the partner hears `timeout`."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -57,7 +57,7 @@ async def test_who_falls_silent_times_out(era: Era) -> None:
 
 
 async def test_who_waits_in_line_times_out(era: Era) -> None:
-    """After the queue's grace nobody is matched with someone who has gone; the handle stays good."""
+    """After the queue's grace no client is matched with the missing one; the handle stays good."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.person(era)
@@ -71,7 +71,7 @@ async def test_who_waits_in_line_times_out(era: Era) -> None:
 
 
 async def test_an_open_stream_is_presence_enough(era: Era) -> None:
-    """Who listens may be silent for as long as they like."""
+    """A client with a stream may be silent for any time."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -83,7 +83,7 @@ async def test_an_open_stream_is_presence_enough(era: Era) -> None:
 
 
 async def test_a_call_that_waits_is_presence_enough(era: Era) -> None:
-    """While `wait_for_events` is under way nobody times out; the grace starts when it is answered."""
+    """No client times out during `wait_for_events`; the grace starts with its answer."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -99,7 +99,7 @@ async def test_a_call_that_waits_is_presence_enough(era: Era) -> None:
 
 
 async def test_coming_back_within_the_grace_changes_nothing(era: Era) -> None:
-    """A stream that is opened again in time is a stream that was never closed."""
+    """A stream reopened in time counts as never closed."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -116,7 +116,7 @@ async def test_coming_back_within_the_grace_changes_nothing(era: Era) -> None:
 
 
 async def test_deleting_a_session_is_not_leaving() -> None:
-    """The partner of someone whose host dropped its session is told only after the graces."""
+    """The partner of a client with a dropped session hears of it only after the graces."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.pair("2025", "2025")
@@ -144,7 +144,7 @@ async def test_a_session_that_shows_no_handle_keeps_nobody_present() -> None:
 
 
 async def test_the_lost_partner_of_a_waiting_call_is_told_by_it(era: Era) -> None:
-    """A wait hears of the disconnection as it hears of anything."""
+    """A wait hears of the disconnection like of any event."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         _, bob = await there.pair(era, era)
@@ -155,7 +155,7 @@ async def test_the_lost_partner_of_a_waiting_call_is_told_by_it(era: Era) -> Non
 
 
 async def test_after_a_restart_the_graces_start_anew(there: Crowd, era: Era) -> None:
-    """Whoever was somewhere when the broker stopped has a whole grace to come back."""
+    """Each connection in a place at the broker's stop has a whole grace to come back."""
     ann, bob = await there.pair(era, era)
     log = there.running.broker.log
     there.running.stop()

@@ -1,4 +1,4 @@
-"""Which address counts as the client's: a proxy's word is taken, and a client's is not."""
+"""The client's address: a proxy's word is taken, and a client's is not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:ffff::/48")
 
 
 def client_of(*forwarded: str, peer: str = PROXY, trusted: tuple[str, ...] = TRUSTED) -> str:
-    """The client's address for a request from `peer` with these `X-Forwarded-For` headers, among others."""
+    """Return the client's address for a request from `peer` with these `X-Forwarded-For` headers, among others."""
     headers = [(b"host", b"x"), *((b"x-forwarded-for", value.encode("latin-1")) for value in forwarded), (b"x", b"y")]
     return TrustedProxies(trusted).client_of(peer, headers)
 
@@ -45,7 +45,7 @@ def client_of(*forwarded: str, peer: str = PROXY, trusted: tuple[str, ...] = TRU
     ],
 )
 def test_the_client_is_the_nearest_address_that_is_no_proxys(forwarded: tuple[str, ...], client: str) -> None:
-    """Read from the right, since a client can write what it likes at the left."""
+    """The header is read from the right, since a client can write anything at the left."""
     assert client_of(*forwarded) == client
     assert client_of(*forwarded, peer=f"::ffff:{PROXY}") == client
 
@@ -61,24 +61,24 @@ def test_the_client_is_the_nearest_address_that_is_no_proxys(forwarded: tuple[st
     ],
 )
 def test_what_cannot_be_read_is_not_believed(forwarded: str) -> None:
-    """Then the proxy counts: nobody gets an address of their own by nonsense."""
+    """An unreadable header makes the proxy count: nonsense gives no client an address of its own."""
     assert client_of(forwarded) == PROXY
 
 
 def test_a_long_header_is_read_from_its_end() -> None:
-    """As much as an attacker writes at the left costs nothing."""
+    """Any amount of text at the left costs nothing."""
     assert client_of("6.6.6.6, " * 10_000 + "192.0.2.1") == "192.0.2.1"
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.9", "2001:db8::1", "127.0.0.1", "unknown"])
 def test_who_is_no_trusted_proxy_speaks_for_itself(peer: str) -> None:
-    """Whatever it says of others, and nobody is trusted by default, not even this machine."""
+    """Its claims change nothing, and no address is trusted by default, not even this machine."""
     assert client_of("6.6.6.6", peer=peer) == peer
     assert client_of("6.6.6.6", peer=peer, trusted=()) == peer
 
 
 async def minted(person: Person, *lines: HeaderLine) -> bool:
-    """Enter the queue without a handle as a new client; return whether that is within the limit."""
+    """Enter the queue without a handle as a new client; return true if that is within the limit."""
     name = "enter_queue"
     params = person.params({"name": name, "arguments": {}})
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
@@ -91,7 +91,7 @@ async def minted(person: Person, *lines: HeaderLine) -> bool:
 
 @pytest.mark.anyio
 async def test_clients_behind_a_trusted_proxy_are_counted_apart(era: Era) -> None:
-    """By the addresses that the proxy tells, an IPv6 subscriber as one; a repeated header is read to its end."""
+    """The proxy's addresses count, an IPv6 subscriber as one; a repeated header is read to its end."""
     limits = {"handles_minted_per_10s_max": 1, "exempt_peers": ()}
     async with serving(trust_proxies=("127.0.0.1",), **limits) as running, crowd(running) as there:
 
@@ -111,7 +111,7 @@ async def test_clients_behind_a_trusted_proxy_are_counted_apart(era: Era) -> Non
 
 @pytest.mark.anyio
 async def test_nobody_is_believed_unless_named(era: Era, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even a proxy on this machine, whatever the variable of the HTTP server says."""
+    """A proxy on this machine is not trusted, either, even if the variable of the HTTP server says so."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     async with serving(handles_minted_per_10s_max=1, exempt_peers=()) as running, crowd(running) as there:
         assert await minted(await there.person(era), ("X-Forwarded-For", "192.0.2.1"))
@@ -120,7 +120,7 @@ async def test_nobody_is_believed_unless_named(era: Era, monkeypatch: pytest.Mon
 
 @pytest.mark.anyio
 async def test_the_variable_that_was_used_before_is_warned_of() -> None:
-    """One line says which setting takes its place."""
+    """One line names the setting in its place."""
     process = await started("serve", "--port", "0", "--log-format", "json", FORWARDED_ALLOW_IPS="10.0.0.1")
     assert process.stderr is not None
     line = json.loads(await process.stderr.readline())

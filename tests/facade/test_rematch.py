@@ -1,4 +1,4 @@
-"""Two who have just met do not get each other again at once; a third person is met first."""
+"""A pair does not meet again at once; a third person is met first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REMATCHING = {"rematch_after_ms": 600_000, "rematch_patience_ms": PATIENCE}
 
 
 async def test_two_alone_meet_again_once_both_were_patient(era: Era) -> None:
-    """Each of 100 times: not at once, and not before the later of the two has waited."""
+    """In 100 repetitions they meet not at once, and not before the later of the two has waited."""
     clock = FakeClock()
     async with serving(clock=clock, **REMATCHING) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -33,7 +33,7 @@ async def test_two_alone_meet_again_once_both_were_patient(era: Era) -> None:
 
 
 async def test_a_third_person_is_met_first(era: Era) -> None:
-    """Each of ten times, the one whom neither has met meets the one that has waited longer."""
+    """In ten repetitions, the unmet third person meets the longer waiting of the two."""
     async with serving(**REMATCHING) as running, crowd(running) as there:
         for _ in range(10):
             ann, bob = await there.pair(era, era)

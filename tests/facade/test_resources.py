@@ -23,7 +23,7 @@ async def test_the_lobby_and_the_window_are_listed_and_the_inbox_is_a_template(t
 
 
 async def test_the_lobby_counts_who_waits_and_who_chats(there: Crowd, era: Era) -> None:
-    """Numbers, and nobody's name."""
+    """The lobby has numbers, and no names."""
     ann, _ = await there.pair(era, era)
     await (await there.person(era)).enter("Cat")
     assert await ann.read("chat://lobby") == {
@@ -48,7 +48,7 @@ async def test_the_inbox_gives_what_wait_for_events_gives(there: Crowd, era: Era
 
 
 async def test_a_cursor_in_the_uri_is_checked(there: Crowd, era: Era) -> None:
-    """What is no cursor that was given is invalid, and the handle beside it is not repeated."""
+    """A value that is no known cursor is invalid, and the handle beside it is not repeated."""
     ann, _ = await there.pair(era, era)
     for cursor in ("-1", "x", "999", "1e3", "%D9%A3", "%00", "0" * 500 + "9999"):
         answer = await ann.request("resources/read", {"uri": f"chat://inbox/{ann.handle}?cursor={cursor}"})
@@ -57,7 +57,7 @@ async def test_a_cursor_in_the_uri_is_checked(there: Crowd, era: Era) -> None:
 
 
 async def test_a_uri_that_is_longer_than_any_is_not_found(there: Crowd, era: Era) -> None:
-    """A session would remember it, and to take it apart costs its length: it is none of ours, and is not repeated."""
+    """It is not repeated or parsed, since a session would remember it, and parsing costs its length."""
     ann = await there.person(era)
     await ann.enter()
     code = -32002 if era == "2025" else -32602
@@ -70,7 +70,7 @@ async def test_a_uri_that_is_longer_than_any_is_not_found(there: Crowd, era: Era
 
 @pytest.mark.parametrize("odd", ["\x00", "\x1f", "\n", "\x7f", "\x80", "ü", "٣", "\u202e", "\U0001f600"], ids=ascii)
 async def test_a_uri_with_other_than_printable_ascii_is_not_found(there: Crowd, era: Era, odd: str) -> None:
-    """Wherever that is in it; no such URI is stored with a session, or carried by a stream."""
+    """The other character may be anywhere; no such URI is stored with a session, or carried by a stream."""
     ann = await there.person(era)
     await ann.enter()
     inbox = f"chat://inbox/{ann.handle}"
@@ -91,7 +91,7 @@ async def test_a_uri_with_other_than_printable_ascii_is_not_found(there: Crowd, 
 
 
 async def test_other_uris_are_not_found(there: Crowd, era: Era) -> None:
-    """A resource that there is not has the era's code, and every URI that may hold a handle is left out."""
+    """A missing resource has the era's code, and every URI that may hold a handle is left out."""
     ann = await there.person(era)
     await ann.enter()
     code = -32002 if era == "2025" else -32602
@@ -104,7 +104,7 @@ async def test_other_uris_are_not_found(there: Crowd, era: Era) -> None:
 
 
 async def test_reading_an_inbox_presents_its_handle(there: Crowd) -> None:
-    """In a session, the stream is for whoever's inbox was read."""
+    """In a session, the stream then carries that inbox's events."""
     ann, bob = await there.pair("2026", "2026")
     host = await there.session()
     await host.read(f"chat://inbox/{ann.handle}")
@@ -114,7 +114,7 @@ async def test_reading_an_inbox_presents_its_handle(there: Crowd) -> None:
 
 
 async def test_a_session_that_subscribes_is_told_that_the_inbox_grew(there: Crowd) -> None:
-    """The mark follows the notification at the same position, until it is unsubscribed from."""
+    """The mark follows the notification at the same position, until the session unsubscribes."""
     ann, bob = await there.pair("2025", "2025")
     assert isinstance(ann, InSession)
     uri = f"chat://inbox/{ann.handle}"
@@ -153,7 +153,7 @@ async def test_resuming_between_a_mark_and_its_notification_gives_both(there: Cr
 
 
 async def test_a_session_subscribes_to_so_much_and_no_more() -> None:
-    """Beyond `handles_per_stream_max` a subscription is refused; repeating one is not one more."""
+    """Beyond `handles_per_stream_max` a subscription is refused; a repeated one does not count."""
     async with serving(handles_per_stream_max=2) as running, crowd(running) as there:
         ann = await there.session()
         await ann.enter()
@@ -166,7 +166,7 @@ async def test_a_session_subscribes_to_so_much_and_no_more() -> None:
 
 
 async def test_a_handle_that_is_pushed_out_takes_its_subscription_along() -> None:
-    """What the session no longer presents marks no inbox on its stream."""
+    """A dropped handle of the session marks no inbox on its stream."""
     async with serving(handles_per_stream_max=1) as running, crowd(running) as there:
         ann, bob = await there.pair("2026", "2026")
         host = await there.session()
@@ -190,7 +190,7 @@ async def test_a_listener_of_both_is_told_both(there: Crowd) -> None:
 
 
 async def test_the_prompt_tells_a_model_how_to_chat(there: Crowd, era: Era) -> None:
-    """Its arguments are cleaned as the tool's are; an unknown prompt is refused."""
+    """Its arguments are cleaned like the tool's; an unknown prompt is refused."""
     ann = await there.person(era)
     prompts = (await ann.request("prompts/list"))["result"]["prompts"]
     assert [prompt["name"] for prompt in prompts] == ["chat"]

@@ -1,4 +1,4 @@
-"""What strangers type comes out clean: messages, names and interests."""
+"""Text of strangers comes out clean: messages, names and interests."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ FORBIDDEN = {chr(c) for c in INVISIBLE + CONTROLS + NONCHARACTERS + BLANKS + [0x
 SPACES = {*map(chr, [0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F])}  # become plain ones between letters
 CHARACTERS = sorted({chr(c) for c in range(0x30000) if not 0xD800 <= c < 0xE000} | FORBIDDEN)
 
-# Those of them that some text is spelt with; test_sanitise_languages has the places.
+# Those of them with a place in real spelling; test_sanitise_languages has the places.
 SPELLING = {*"\u034f\u115f\u1160\u180b\u180c\u180d\u180e\u180f\u200b\u200c\u200d\ufe00\ufe01\ufe02\ufe0e\ufe0f"}
 SPELLING |= {*map(chr, [*BLANKS, *range(0xE0061, 0xE0080), *range(0xE0100, 0xE01F0)])}
 
-# Where rules meet: joiners, marks that reorder or compose, emoji that a mark turns into something else.
+# Characters of several rules: joiners, marks that reorder or compose, emoji changed by a mark.
 AWKWARD = (
     f"a1 \n\r\t\x1b\x85\u200b\u202e\u034f{ZWNJ}{ZWJ}{VS16}\ufe0e\u20e3\U000e0067\u2028"
     "e\u0301\u0316\u0327\u0345\u0338\u212b\u2194\u2764\U0001f468\U0001f469\U0001f3fd"  # Latin, arrow, heart, people
@@ -58,13 +58,13 @@ thorough = settings(max_examples=scaled(500), deadline=None)
     ],
 )
 def test_ordinary_text_is_untouched(text: str) -> None:
-    """What people write in their languages arrives as they wrote it."""
+    """Ordinary text in any language arrives as it was typed."""
     assert clean_message(text) == text
 
 
 @pytest.mark.parametrize("line_break", ["\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
 def test_every_line_break_becomes_a_newline(line_break: str) -> None:
-    """Whatever broke a line where it was typed breaks it as one newline."""
+    """Any typed line break becomes one newline."""
     assert clean_message(f"a{line_break}b{line_break}{line_break}") == "a\nb\n\n"
 
 
@@ -83,7 +83,7 @@ def test_every_line_break_becomes_a_newline(line_break: str) -> None:
     ],
 )
 def test_what_hides_or_controls_is_dropped(text: str, clean: str) -> None:
-    """Controls, direction, tags, selectors and invisible characters go; what is between them stays."""
+    """Controls, direction, tags, selectors and invisible characters go; the text between them stays."""
     assert clean_message(text) == clean
 
 
@@ -98,7 +98,7 @@ def test_of_all_characters_only_the_forbidden_go() -> None:
 @pytest.mark.parametrize("clean", [clean_message, clean_name, lambda text: clean_interests([text])])
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d\ude00", "é\n\udc80"])
 def test_a_lone_surrogate_is_refused_without_being_repeated(clean: Callable[[str], object], text: str) -> None:
-    """Half a UTF-16 pair is an error, and the error says nothing of what was typed."""
+    """Half a UTF-16 pair is an error, and the error repeats nothing of the text."""
     with pytest.raises(ValueError, match="lone surrogate") as refusal:
         clean(text)
     assert type(refusal.value) is LoneSurrogate
@@ -117,7 +117,7 @@ def test_a_lone_surrogate_is_refused_without_being_repeated(clean: Callable[[str
     ],
 )
 def test_a_message_is_nfc_even_where_something_was_dropped(text: str, clean: str) -> None:
-    """What meets because something between it went is composed."""
+    """Characters that meet after a removal are composed."""
     assert clean_message(text) == clean
 
 
@@ -129,7 +129,7 @@ def test_a_message_is_nfc_even_where_something_was_dropped(text: str, clean: str
     ],
 )
 def test_joiners_that_spell_something_stay(text: str) -> None:
-    """Emoji and words, among them Persian, Hindi, Bengali and Malayalam, keep the joiners they are spelt with."""
+    """Emoji and words, among them Persian, Hindi, Bengali and Malayalam, keep the joiners of their spelling."""
     assert ZWJ in text or ZWNJ in text
     assert clean_message(text) == unicodedata.normalize("NFC", text)
 
@@ -156,7 +156,7 @@ def test_joiners_that_spell_nothing_go(text: str, clean: str) -> None:
 
 
 def test_a_joiner_goes_with_the_emoji_that_it_held_on_to() -> None:
-    """A stroke that comes to lie on an arrow makes it no emoji, and then nothing is joined to it."""
+    """A stroke moved onto an arrow makes it no emoji, and then nothing is joined to it."""
     assert clean_message(f"🙂{ZWJ}↔{ZWJ}\u0338") == "🙂↮"
 
 
@@ -174,7 +174,7 @@ def test_ascii_without_controls_is_untouched(text: str) -> None:
 @example(f"ا\u0301{ZWJ}\u0655{ZWJ}خ")
 @example(f"a{ZWJ}\u0655{ZWJ}خ")
 def test_cleaning_a_message_is_idempotent_and_blind_to_composition(text: str) -> None:
-    """A text that comes back is the text that went out, however a keyboard composed its characters."""
+    """A cleaned text is cleaned to itself, and its composition on the keyboard does not matter."""
     clean = clean_message(text)
     assert clean_message(clean) == clean
     assert clean_message(unicodedata.normalize("NFD", text)) == clean
@@ -183,7 +183,7 @@ def test_cleaning_a_message_is_idempotent_and_blind_to_composition(text: str) ->
 @given(texts)
 @thorough
 def test_a_clean_message_is_nfc_and_holds_nothing_forbidden(text: str) -> None:
-    """Whatever was typed, the result is normalised and shows what it holds."""
+    """Any result is normalised, and shows all of its contents."""
     clean = clean_message(text)
     assert unicodedata.is_normalized("NFC", clean)
     assert set(clean) & (FORBIDDEN - SPELLING) == set()
@@ -201,7 +201,7 @@ def test_long_texts_are_cleaned_in_linear_time(clean: Callable[[str], str], unit
 
 
 def test_a_long_run_of_marks_is_normalised_like_a_short_one() -> None:
-    """The way round Python's slow sort gives what it would have given."""
+    """The way around Python's slow sort gives the same result."""
     text = "e" + "\u0301\u0316\u0327\u0344" * 20 + "!" * 40 + "\u0f73\u0f74" * 20
     assert nfc(text) == unicodedata.normalize("NFC", text)
 
@@ -234,7 +234,7 @@ def test_a_name_keeps_letters_digits_and_little_else(text: str, clean: str) -> N
 
 @pytest.mark.parametrize("text", ["", " \n\u3000", "👻", "\u200b\u3164", "\u0301\u0302", "!?<>"])
 def test_a_name_of_nothing_is_anonymous(text: str) -> None:
-    """Somebody who gives no usable name is called so."""
+    """A person without a usable name is called so."""
     assert clean_name(text) == "Anonymous"
 
 
@@ -265,7 +265,7 @@ def test_marks_cannot_be_piled_up_in_a_name() -> None:
 @example("x" * 38 + "q\u0303\u0316")
 @example("\u1100★\u1161\u0301\u0302")
 def test_a_clean_name_is_short_nfc_and_of_allowed_characters(text: str) -> None:
-    """Whatever was typed, the result is a name by the contract, and cleaning it changes nothing."""
+    """Any result is a name by the contract, and cleaning it again changes nothing."""
     name = clean_name(text)
     assert clean_name(name) == name
     assert 1 <= len(name) <= 40
@@ -291,7 +291,7 @@ def test_a_clean_name_is_short_nfc_and_of_allowed_characters(text: str) -> None:
     ],
 )
 def test_interests_are_cleaned_folded_sorted_and_unique(items: list[str], clean: tuple[str, ...]) -> None:
-    """Two people who mean the same thing say the same thing; the empty is dropped, and none is cut off."""
+    """Equal meanings become equal words; the empty is dropped, and none is cut off."""
     assert clean_interests(items) == clean
 
 
@@ -305,6 +305,6 @@ def test_cleaning_clean_interests_changes_nothing(items: list[str]) -> None:
 
 
 def test_no_letter_needs_folding_twice() -> None:
-    """What folds to several letters, or to a letter and marks, is a clean interest at once."""
+    """A letter that folds to several letters, or to a letter and marks, is a clean interest at once."""
     once = clean_interests([char for char in CHARACTERS if char != char.casefold()])
     assert clean_interests(once) == once

@@ -1,4 +1,4 @@
-"""A table of languages and emoji, which keep their invisible characters, and of ways to hide a text in those."""
+"""Tables of languages and emoji that keep their invisible characters, and of ways to hide a text in those."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_language_keeps_what_it_is_spelt_with(text: str) -> None:
     ],
 )
 def test_a_hidden_text_is_lost(text: str, clean: str) -> None:
-    """Of what carries a second text, the carrier stays."""
+    """The visible carrier of a second text stays."""
     assert clean_message(text) == unicodedata.normalize("NFC", clean)
     assert clean_message(clean) == unicodedata.normalize("NFC", clean)
 
@@ -262,14 +262,14 @@ def test_a_hidden_text_is_lost(text: str, clean: str) -> None:
     ids=ascii,
 )
 def test_what_shows_nothing_is_blank(text: str) -> None:
-    """Characters without a glyph are blank, as they are typed and cleaned, and so are names of them."""
+    """Characters without a glyph are blank, typed and cleaned, and so are names of them."""
     assert is_blank(text)
     assert is_blank(clean_message(text))
     assert clean_name(text) == "Anonymous"
     assert clean_interests([text]) == ()
 
 
-# Format characters that are seen: signs around or over numbers, or over letters.
+# Visible format characters: signs around or over numbers, or over letters.
 SEEN = {*map(chr, [*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD])}
 # Letters, marks and symbols without a glyph, and format characters newer than some versions of Python.
 UNSEEN = {*"\u034f\u115f\u1160\u17b4\u17b5\u2d7f\u2800\u3164\uffa0\ufffc\U0001107f\U00011a47\U00011a99\U00016fe4"}
@@ -334,7 +334,7 @@ def test_a_name_keeps_the_signs_that_it_is_written_with(name: str) -> None:
 
 
 def test_different_terms_stay_different_interests() -> None:
-    """No two of these mean the same; full-width signs mean what the plain ones do."""
+    """No two of these mean the same; full-width signs mean the same as plain ones."""
     terms = ["c", "c++", "c#", "r b", "r&b", "ai ml", "ai/ml", "net", ".net", "a", "a+", "f#", "f"]
     assert clean_interests([term.upper() for term in terms]) == tuple(sorted(terms))
     assert clean_interests(["c＋＋", "c++", "c＃"]) == ("c#", "c++")
@@ -357,7 +357,7 @@ def test_different_terms_stay_different_interests() -> None:
     ],
 )
 def test_a_name_drops_signs_that_no_term_is_written_with(text: str, clean: str) -> None:
-    """Markup, dangling signs and hidden text go; what is between them stays."""
+    """Markup, dangling signs and hidden text go; the text between them stays."""
     assert clean_name(text) == clean
 
 

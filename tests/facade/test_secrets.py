@@ -1,4 +1,4 @@
-"""No handle, no session id and no word of anyone's where it does not belong."""
+"""No handle, no session id and no person's word in a wrong place."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def log_format(request: pytest.FixtureRequest) -> LogFormat:
 
 @pytest.fixture
 def everything_logged(log_format: LogFormat, log_text: io.StringIO) -> Iterator[io.StringIO]:
-    """All that is logged at the lowest level, by us and by every library."""
+    """Collect all log lines of the lowest level, ours and every library's."""
     configure_logs(log_format, "debug", log_text)
     root = logging.getLogger()
     handler, level = logging.StreamHandler(log_text), root.level
-    # Our own clients in these tests are httpx; what they log is no server's.
+    # Our own clients in these tests are httpx; their lines are no server's.
     handler.addFilter(lambda record: not record.name.startswith(("http", "hpack")))
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
@@ -47,7 +47,7 @@ def everything_logged(log_format: LogFormat, log_text: io.StringIO) -> Iterator[
 
 
 class Scenario:
-    """Everything that people do, and what each of them got to see."""
+    """All kinds of acts, with each person's view of them."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, list[str]] = {}
@@ -136,7 +136,7 @@ async def test_no_metric_and_no_commit_holds_a_secret(there: Crowd) -> None:
 
 
 async def test_nobody_is_shown_anybody_elses_secret(there: Crowd) -> None:
-    """All that a person received, on streams and in results, holds no handle, session or public name of another."""
+    """No person receives, on streams or in results, a handle, session or public name of another."""
     scenario = Scenario()
     await scenario.run(there)
     for person, seen in scenario.seen.items():
@@ -153,7 +153,7 @@ async def test_nobody_is_shown_anybody_elses_secret(there: Crowd) -> None:
 
 
 async def test_a_partner_is_not_shown_who_one_is(there: Crowd) -> None:
-    """Neither connection id nor handle of the partner is in anything that the other gets."""
+    """Neither receives the connection id or the handle of the other."""
     ann, bob = await there.pair()
     async with bob.stream() as frames:
         await ann.say("hello")
@@ -167,7 +167,7 @@ async def test_a_partner_is_not_shown_who_one_is(there: Crowd) -> None:
 async def test_a_fault_of_ours_is_logged_without_secrets_and_answered_calmly(
     there: Crowd, log_text: io.StringIO
 ) -> None:
-    """Should a tool fail, the caller is told `unavailable`, and the traceback in the log is masked."""
+    """If a tool fails, the caller gets `unavailable`, and the traceback in the log is masked."""
     ann = await there.session()
     await ann.enter()
     hub = there.running.broker.hub
@@ -190,7 +190,7 @@ async def test_a_fault_of_ours_is_logged_without_secrets_and_answered_calmly(
 
 
 async def test_a_resumed_stream_is_as_private_as_a_live_one(there: Crowd) -> None:
-    """Someone else's `Last-Event-ID` and a guessed session id open nothing."""
+    """Another person's `Last-Event-ID` and a guessed session id open nothing."""
     ann, bob = await there.pair("2025", "2025")
     async with ann.stream() as frames:
         await bob.say("for Ann")

@@ -1,4 +1,4 @@
-"""A session's id is a sealed token: it says what a broker of its log needs, and nothing that anyone else could make."""
+"""A session's id is a sealed token: a broker of its log can read it, and no client can forge it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SESSION_ID = SEALER.seal("2025-06-18", NOW_MS, RANDOM)
 
 
 def test_a_token_says_what_was_negotiated_and_when() -> None:
-    """To the second; it has 54 visible characters."""
+    """The times are exact to the second; a token has 54 visible characters."""
     token = SEALER.open(SESSION_ID)
     assert token is not None
     assert (token.version, token.made_ms, token.random) == ("2025-06-18", 1_790_000_000_000, RANDOM)
@@ -28,14 +28,14 @@ def test_a_token_says_what_was_negotiated_and_when() -> None:
 
 
 def test_every_version_with_a_handshake_has_a_place() -> None:
-    """And keeps it, since tokens hold its number."""
+    """The place is permanent, since tokens hold its number."""
     assert VERSIONS == ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
     assert set(VERSIONS) == set(HANDSHAKE_PROTOCOL_VERSIONS)
 
 
 @given(at=st.integers(0, 53), character=st.sampled_from("Aa0_-é\0="))
 def test_a_token_with_another_character_is_none(at: int, character: str) -> None:
-    """Wherever it is, also where the base64 of it has bits to spare."""
+    """The character may be anywhere, also at spare bits of its base64."""
     other = SESSION_ID[:at] + character + SESSION_ID[at + 1 :]
     assert other == SESSION_ID or SEALER.open(other) is None
 
@@ -60,12 +60,12 @@ def test_other_texts_are_no_tokens(other: str) -> None:
 
 
 def test_another_logs_token_is_none_of_ours() -> None:
-    """Its secret is another."""
+    """Each log has its own secret."""
     assert TokenSealer(b"t" * 32).open(SESSION_ID) is None
 
 
 def test_a_session_has_a_handle_of_its_own() -> None:
-    """The same for the same token and log, another for any other, and not to be told from the token."""
+    """It is the same for the same token and log, another for any other, and not to be derived from the token."""
     token, other = SEALER.open(SESSION_ID), SEALER.open(SEALER.seal("2025-06-18", NOW_MS, RANDOM[::-1]))
     assert token is not None
     assert other is not None

@@ -1,4 +1,4 @@
-"""Two brokers on one log, of which the second hears late what the first has stored: clients go to either."""
+"""Two brokers on one log, the second of them with late news: clients go to either."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Two(NamedTuple):
     log: FaultyLog
 
     async def moved(self, person: Any) -> Any:
-        """The same participant as a client of the late broker."""
+        """Return the same participant as a client of the late broker."""
         other = await self.late.person(person.era)
         for name in ("handle", "connection_id", "room_id", "cursor"):
             setattr(other, name, getattr(person, name))
         return other
 
     async def one_heard(self) -> tuple[InSession, Modern, str]:
-        """Ann's session and her partner Bob at the one broker, and the id of the one event her stream brought."""
+        """Return Ann's session, her partner Bob at the one broker, and the id of her stream's one event."""
         ann, bob = await self.here.session(), await self.here.modern()
         await ann.enter("Ann")
         await bob.enter("Bob")
@@ -42,7 +42,7 @@ class Two(NamedTuple):
 
 @pytest.fixture
 async def two() -> AsyncIterator[Two]:
-    """The late one hears nothing by following."""
+    """Start both brokers; the late one gets no news of the log by itself."""
     one, log = FaultyLog.shared(2)
     async with serving(log=one) as first, serving(log=log) as second, crowd(first) as here, crowd(second) as late:
         log.may_hear.clear()
@@ -50,7 +50,7 @@ async def two() -> AsyncIterator[Two]:
 
 
 async def test_who_entered_at_one_broker_is_known_at_the_other(two: Two, era: Era) -> None:
-    """By handle, and waiting."""
+    """The other broker knows the handle, and that it waits."""
     ann = await two.here.person(era)
     await ann.enter("Ann")
     status = await (await two.moved(ann)).call("get_status", handle=ann.handle)
@@ -58,7 +58,7 @@ async def test_who_entered_at_one_broker_is_known_at_the_other(two: Two, era: Er
 
 
 async def test_a_conversation_goes_on_at_the_other_broker(two: Two, era: Era) -> None:
-    """What is said at either is heard at either, by cursor; the room is the same."""
+    """A message at either is heard at either, by cursor; the room is the same."""
     ann, bob = await two.here.pair(era, era)
     await ann.hear()
     there = await two.moved(ann)
@@ -70,7 +70,7 @@ async def test_a_conversation_goes_on_at_the_other_broker(two: Two, era: Era) ->
 
 
 async def test_a_status_is_of_now(two: Two, era: Era) -> None:
-    """Who was waiting and was met since is chatting."""
+    """A client matched elsewhere is chatting, and no longer waiting."""
     ann = await two.here.person(era)
     await ann.enter("Ann")
     there = await two.moved(ann)
@@ -82,7 +82,7 @@ async def test_a_status_is_of_now(two: Two, era: Era) -> None:
 
 
 async def test_a_wait_does_not_end_since_one_was_idle(two: Two, era: Era) -> None:
-    """Not even with a cursor from before: the other broker has entered the client since."""
+    """The cursor may be from before: the other broker has entered the client since."""
     ann = await two.late.person(era)
     entered = await ann.enter("Ann")
     await ann.call("leave_queue", handle=ann.handle)
@@ -96,7 +96,7 @@ async def test_a_wait_does_not_end_since_one_was_idle(two: Two, era: Era) -> Non
 
 
 async def test_a_look_misses_nothing(two: Two, era: Era) -> None:
-    """A wait of no time has what the other broker has stored before."""
+    """A wait of no time has the other broker's earlier events."""
     ann, bob = await two.here.pair(era, era)
     await ann.hear()
     there = await two.moved(ann)
@@ -106,7 +106,7 @@ async def test_a_look_misses_nothing(two: Two, era: Era) -> None:
 
 
 async def test_a_cursor_of_the_other_broker_is_waited_for(two: Two, era: Era) -> None:
-    """One that the log has not reached is refused."""
+    """A cursor beyond the log is refused."""
     ann, _ = await two.here.pair(era, era)
     await ann.hear()
     there = await two.moved(ann)
@@ -134,7 +134,7 @@ async def test_a_stream_is_for_a_handle_of_the_other_broker(two: Two) -> None:
 
 
 async def test_an_inbox_of_the_other_broker_is_found(two: Two, era: Era) -> None:
-    """Its newest events, and what came after a cursor."""
+    """It gives its newest events, and those after a cursor."""
     ann, _ = await two.here.pair(era, era)
     there = await two.moved(ann)
     inbox = await there.read(f"chat://inbox/{ann.handle}")
@@ -143,7 +143,7 @@ async def test_an_inbox_of_the_other_broker_is_found(two: Two, era: Era) -> None
 
 
 async def test_an_inbox_of_the_other_broker_can_be_subscribed_to(two: Two) -> None:
-    """In a session of 2025."""
+    """This is a session of 2025."""
     ann = await two.here.session()
     await ann.enter("Ann")
     there = await two.moved(ann)
@@ -153,7 +153,7 @@ async def test_an_inbox_of_the_other_broker_can_be_subscribed_to(two: Two) -> No
 
 
 async def test_a_session_is_known_to_the_other_broker(two: Two) -> None:
-    """By its id: with the handle that it may leave out, and with its stream, which resumes without gap or double."""
+    """Its id is enough: for the handle it may leave out, and for its stream, which resumes without gap or double."""
     ann, bob, last = await two.one_heard()
     await bob.say("two")
     there = ann.at(two.late.running)
@@ -167,7 +167,7 @@ async def test_a_session_is_known_to_the_other_broker(two: Two) -> None:
 
 
 async def test_a_stream_waits_for_what_its_client_has(two: Two) -> None:
-    """While the log is silent it is not opened: live from an old state, it would repeat what the client has."""
+    """During silence of the log it is not opened: live from an old state, it would repeat the client's events."""
     ann, _, last = await two.one_heard()
     there = ann.at(two.late.running)
     two.log.before_tip = [unavailable] * 100
@@ -179,7 +179,7 @@ async def test_a_stream_waits_for_what_its_client_has(two: Two) -> None:
 
 
 async def test_nothing_is_refused_while_the_log_is_silent(two: Two) -> None:
-    """An unknown handle and a cursor that is not known yet may be known soon: the call is unavailable."""
+    """The log may soon have the unknown handle and cursor: the call is unavailable."""
     ann = await two.here.modern()
     await ann.enter("Ann")
     there = await two.moved(ann)
@@ -197,7 +197,7 @@ async def test_nothing_is_refused_while_the_log_is_silent(two: Two) -> None:
 
 
 async def test_made_up_handles_share_their_questions(two: Two) -> None:
-    """A flood costs the log one question at a time, and no more than one waits."""
+    """A flood costs the log one question at a time, with at most one other in line."""
     people = [await two.late.modern() for _ in range(10)]
     answered = asyncio.Event()
     two.log.before_tip = [until(answered)]

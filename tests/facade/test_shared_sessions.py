@@ -1,4 +1,4 @@
-"""Sessions of 2025 whose requests reach now one broker of a log, now another."""
+"""Sessions of 2025 with requests to alternating brokers of one log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IDLE_MS = 60_000
 
 
 class CountedRecords(MemorySessionRecords):
-    """Records of sessions that count how often they are read, and that may not answer."""
+    """Records of sessions with a count of their reads, and with delays and failures."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,21 +39,21 @@ class CountedRecords(MemorySessionRecords):
         self.after_keep: list[Callable[[], Awaitable[None]]] = []
 
     async def load(self, key: str, *, now_ms: int) -> Fields:
-        """Count, do what comes before, and read."""
+        """Count the read, run the prepared act, and read."""
         self.loads += 1
         if self.before_load:
             await self.before_load.pop(0)()
         return await super().load(key, now_ms=now_ms)
 
     async def keep(self, key: str, changes: Mapping[str, bytes | None], *, until_ms: int) -> None:
-        """Keep, and do what comes after."""
+        """Keep, and run the prepared act."""
         await super().keep(key, changes, until_ms=until_ms)
         if self.after_keep:
             await self.after_keep.pop(0)()
 
 
 class Alternating(InSession):
-    """A client whose requests go to one broker after the other."""
+    """A client of alternating brokers: each request goes to the other one."""
 
     def __init__(self, first: Running, second: Running) -> None:
         super().__init__(first)
@@ -75,7 +75,7 @@ class Two(NamedTuple):
 
     @asynccontextmanager
     async def at_both(self, session: InSession) -> AsyncIterator[tuple[InSession, InSession]]:
-        """A session as a client of either broker."""
+        """Yield a session as a client of either broker."""
         there = session.at(self.there.running)
         try:
             yield session, there
@@ -83,24 +83,24 @@ class Two(NamedTuple):
             await there.close()
 
     def notes_are_lost(self) -> None:
-        """From now on, until the channel is found to have lost some."""
+        """Lose all notes from now on, until `loss_is_noticed`."""
         self.channel.is_lossy = True
 
     def loss_is_noticed(self) -> None:
-        """The next note shows that others are missing."""
+        """Let the next note show that others are missing."""
         self.channel.is_lossy = False
 
 
 @pytest.fixture
 async def two() -> AsyncIterator[Two]:
-    """Two brokers, who hear each other."""
+    """Start two connected brokers."""
     async with two_brokers() as two:
         yield two
 
 
 @asynccontextmanager
 async def two_brokers(**settings: Any) -> AsyncIterator[Two]:
-    """Two brokers with these settings, who hear each other."""
+    """Start two connected brokers with these settings."""
     one, other = FaultyLog.shared(2)
     records = one.inner.session_records = CountedRecords()
     assert one.coordination is not None
@@ -116,7 +116,7 @@ async def two_brokers(**settings: Any) -> AsyncIterator[Two]:
 
 
 async def knows_the_other(running: Running) -> None:
-    """Return once a broker knows all that the other one has told."""
+    """Return once a broker has all notes of the other."""
     broker = running.broker
     roster = broker.roster
     assert roster is not None
@@ -128,7 +128,7 @@ async def knows_the_other(running: Running) -> None:
 
 
 async def waiting(crowd: Crowd) -> Modern:
-    """Someone with a handle and no session, who is in no queue."""
+    """Return a person with a handle and no session, out of the queue."""
     person = await crowd.modern()
     await person.enter("Old")
     await person.call("leave_queue", handle=person.handle)
@@ -136,13 +136,13 @@ async def waiting(crowd: Crowd) -> Modern:
 
 
 async def is_noticed(running: Running, session: InSession, *, stale: bool) -> None:
-    """Return once the broker doubts its copy of that session, or does not."""
+    """Return once the broker's doubt about its copy of that session is as in `stale`."""
     held = running.app.endpoint._sessions._by_id[session.session_id]
     await eventually(lambda: held.is_in_doubt is stale)
 
 
 def notes_are_missing(running: Running) -> None:
-    """The broker finds that some were lost."""
+    """Let the broker find that some were lost."""
     assert running.broker.roster is not None
     assert running.broker.roster_link is not None
     running.broker.roster.gaps += 1
@@ -157,7 +157,7 @@ async def is_over(session: InSession) -> None:
 
 
 async def test_a_whole_life_goes_to_one_broker_after_the_other(two: Two) -> None:
-    """Every request to another one than the last: calls, a handle left out, a message with a wait, the end."""
+    """Each request goes to another broker than the last: calls, a handle left out, a message with a wait, the end."""
     ann = Alternating(two.here.running, two.there.running)
     bob = Alternating(two.there.running, two.here.running)
     for one in (ann, bob):
@@ -170,7 +170,7 @@ async def test_a_whole_life_goes_to_one_broker_after_the_other(two: Two) -> None
         assert texts(await ann.hear()) == [f"{number}"]
         heard_to = ann.cursor
         assert (await ann.call("get_status"))["connection_id"] == ann.connection_id
-        ann.cursor = heard_to  # that of a status is from before the room
+        ann.cursor = heard_to  # the cursor of a status is from before the room
     hearing = asyncio.create_task(ann.call("wait_for_events", cursor=ann.cursor, wait_seconds=20))
     await bob.call("leave_chat", room_id=bob.room_id)
     assert (await hearing)["events"][0]["method"] == "partner.disconnected"
@@ -181,11 +181,11 @@ async def test_a_whole_life_goes_to_one_broker_after_the_other(two: Two) -> None
 
 
 async def test_the_official_client_notices_nothing(two: Two) -> None:
-    """Handshake, stream, calls and the end, each request to another broker than the last."""
+    """Handshake, stream, calls and the end go each to another broker than the last."""
     ports = cycle((two.here.running.port, two.there.running.port))
 
     class EachInTurn(httpx2.AsyncHTTPTransport):
-        """Sends each request to another broker than the last."""
+        """A transport to alternating brokers."""
 
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             request.url = request.url.copy_with(port=next(ports))
@@ -211,7 +211,7 @@ async def test_the_official_client_notices_nothing(two: Two) -> None:
 
 
 async def test_a_stream_carries_what_happens_by_calls_at_the_other_broker(two: Two) -> None:
-    """Also what happened at once, in the call that showed the handle: before the stream's broker knew of it."""
+    """It also has the events of the call with the handle, before the stream's broker knew of it."""
     old = await waiting(two.here)
     bob = await two.here.modern()
     await bob.enter("Bob")
@@ -228,7 +228,7 @@ async def test_a_stream_carries_what_happens_by_calls_at_the_other_broker(two: T
 
 
 async def test_a_stream_makes_up_for_a_note_that_was_lost(two: Two) -> None:
-    """Once the gap shows, it carries the handle, what it missed of it first, in order."""
+    """Once the gap shows, it carries the handle, with its missed events first, in order."""
     old, bob, other = await waiting(two.here), await two.here.modern(), await waiting(two.here)
     await bob.enter("Bob")
     async with two.at_both(await two.here.session()) as (ann, there), there.stream() as frames:
@@ -247,7 +247,7 @@ async def test_a_stream_makes_up_for_a_note_that_was_lost(two: Two) -> None:
 
 
 async def test_a_handle_that_is_shown_to_a_stream_about_to_carry_it_is_carried_once() -> None:
-    """While what the stream missed is being read, the same handle is shown at its own broker, and is written to."""
+    """During the read of missed events, the same handle is shown at its own broker, and gets a message."""
     async with two_brokers() as two:
         old, bob = await waiting(two.here), await two.here.modern()
         await bob.enter("Bob")
@@ -268,7 +268,7 @@ async def test_a_handle_that_is_shown_to_a_stream_about_to_carry_it_is_carried_o
 
 
 async def test_a_later_stream_makes_up_for_one_that_never_knew(two: Two) -> None:
-    """A stream that ends before its broker heard of a handle has told of others, later ones; nothing is lost."""
+    """A stream that ended without one handle has carried later events of others; nothing is lost."""
     old, bob, cat = await waiting(two.here), await two.here.modern(), await two.here.modern()
     async with two.at_both(await two.here.session()) as (ann, there):
         await ann.enter("Ann")
@@ -292,13 +292,13 @@ async def test_a_later_stream_makes_up_for_one_that_never_knew(two: Two) -> None
         async with there.stream(made_up[1].id) as frames:
             await cat.say("once")
             assert texts(await frames.take(2)) == ["live", "once"]
-        async with there.stream(made_up[0].id) as frames:  # it broke off within: what was missed comes again
+        async with there.stream(made_up[0].id) as frames:  # it broke off within: the missed events come again
             again = [event.method for event in await frames.take(4)]
             assert again == ["chatroom.found", "message.received", "message.received", "message.received"]
 
 
 async def test_a_left_out_handle_means_the_one_that_the_other_broker_was_shown(two: Two) -> None:
-    """At once, and also if no note arrives."""
+    """It does so at once, and also if no note arrives."""
     two.notes_are_lost()
     first, second = await waiting(two.here), await waiting(two.here)
     async with two.at_both(await two.here.session()) as (ann, there):
@@ -310,7 +310,7 @@ async def test_a_left_out_handle_means_the_one_that_the_other_broker_was_shown(t
 
 
 async def test_a_subscription_at_one_broker_is_for_the_stream_at_the_other(two: Two) -> None:
-    """From the subscription on until it is taken back, which may be done at either."""
+    """It holds from the subscription until its end, at either broker."""
     async with two.at_both(await two.here.session()) as (ann, there), there.stream() as frames:
         await ann.enter("Ann")
         uri = f"chat://inbox/{ann.handle}"
@@ -330,7 +330,7 @@ async def test_a_subscription_at_one_broker_is_for_the_stream_at_the_other(two: 
 
 
 async def test_a_subscription_is_taken_back_by_a_broker_that_was_not_told_of_it(two: Two) -> None:
-    """Its own copy knows nothing of the subscription."""
+    """That broker's own copy has no such subscription."""
     async with two.at_both(await two.here.session()) as (ann, there):
         await ann.enter("Ann")
         await there.call("get_status")
@@ -366,7 +366,7 @@ async def test_a_call_is_cancelled_by_way_of_the_other_broker(two: Two) -> None:
 
 
 async def test_a_peer_has_so_many_calls_looked_for_at_other_brokers() -> None:
-    """A flood of cancellations of calls that were never made is no flood of notes."""
+    """A flood of cancellations of invented calls is no flood of notes."""
     clock, ids = FakeClock(), [f"made up {number}" for number in range(CANCELS_PER_10S_MAX + 20)]
     async with two_brokers(clock=clock, exempt_peers=()) as two:
         ann = await two.here.session()
@@ -378,7 +378,7 @@ async def test_a_peer_has_so_many_calls_looked_for_at_other_brokers() -> None:
 
 
 async def test_a_session_ends_at_every_broker(two: Two) -> None:
-    """Its stream and its waits too, and it is 404 from then on."""
+    """Its stream and its waits end too, and it is 404 from then on."""
     async with two.at_both(await two.here.session()) as (ann, there):
         await ann.enter("Ann")
         async with there.stream() as frames:
@@ -406,7 +406,7 @@ async def test_an_end_that_was_not_told_is_noticed(two: Two) -> None:
 
 
 async def test_a_gap_in_the_notes_ends_what_was_ended_elsewhere(two: Two) -> None:
-    """An open stream of an ended session ends as soon as a later note shows that one was lost."""
+    """An open stream of an ended session ends as soon as a later note shows the loss of one."""
     async with two.at_both(await two.here.session()) as (ann, there), there.stream() as frames:
         two.notes_are_lost()
         assert (await ann.delete()).status_code == 200
@@ -416,7 +416,7 @@ async def test_a_gap_in_the_notes_ends_what_was_ended_elsewhere(two: Two) -> Non
 
 
 async def test_the_newer_stream_ends_the_older_one_at_the_other_broker(two: Two) -> None:
-    """It is the session's from then on."""
+    """The newer stream is the session's from then on."""
     async with two.at_both(await two.here.session()) as (ann, there):
         await ann.enter("Ann")
         async with ann.stream() as older, there.stream() as newer:
@@ -429,7 +429,7 @@ async def test_the_newer_stream_ends_the_older_one_at_the_other_broker(two: Two)
 
 
 async def test_of_two_streams_that_open_at_the_same_moment_one_survives(two: Two) -> None:
-    """Neither ends the other and is ended by it."""
+    """The two do not end each other."""
     async with two.at_both(await two.here.session()) as (ann, there):
         await ann.enter("Ann")
         opened = [crowd.running.metric('chat_broker_streams{kind="get"}') for crowd in (two.here, two.there)]
@@ -446,7 +446,7 @@ async def test_of_two_streams_that_open_at_the_same_moment_one_survives(two: Two
 
 
 async def test_a_stream_whose_opening_is_answered_late_gives_way_to_a_newer_one(two: Two) -> None:
-    """The newer one is kept, and told, while the older one's broker still waits to hear that its own was."""
+    """The newer one is kept, while the older one's broker still waits to hear that its own was."""
     async with two.at_both(await two.here.session()) as (ann, there):
         answered = asyncio.Event()
         two.records.after_keep = [until(answered)]
@@ -481,7 +481,7 @@ async def test_what_a_session_showed_lives_as_long_as_any_broker_serves_it() -> 
 
 
 async def test_a_broker_that_was_held_up_forgets_nothing_of_an_open_stream() -> None:
-    """The record was over before it could be renewed; it is kept anew."""
+    """The record expired before its renewal; it is kept anew."""
     clock = FakeClock()
     async with two_brokers(clock=clock, session_idle_ms=IDLE_MS) as two:
         old = await waiting(two.here)
@@ -497,7 +497,7 @@ async def test_a_broker_that_was_held_up_forgets_nothing_of_an_open_stream() -> 
 
 
 async def test_while_records_can_not_be_read_a_session_in_doubt_is_put_off(two: Two) -> None:
-    """503 with `Retry-After`, and not an answer from an old copy; then all is as before."""
+    """The answer is 503 with `Retry-After`, and not one from an old copy; then all is as before."""
     ann = await two.there.session()
     await ann.enter("Ann")
     notes_are_missing(two.there.running)
@@ -541,7 +541,7 @@ async def test_a_lost_broker_may_have_told_not_all() -> None:
 
 
 async def test_no_note_holds_a_secret(two: Two) -> None:
-    """Neither handles nor session ids, nor ids of requests."""
+    """Notes have neither handles nor session ids, nor ids of requests."""
     old = await waiting(two.here)
     async with two.at_both(await two.here.session()) as (ann, there), there.stream():
         await ann.call("enter_queue", display_name="Ann", handle=old.handle)
@@ -555,7 +555,7 @@ async def test_no_note_holds_a_secret(two: Two) -> None:
 
 
 async def test_a_log_that_is_not_shared_reads_a_record_once() -> None:
-    """Left-out handles, streams, subscriptions and renewals ask it nothing more."""
+    """Left-out handles, streams, subscriptions and renewals need no further reads."""
     log, clock = FaultyLog(), FakeClock()
     records = log.inner.session_records = CountedRecords()
     async with serving(log=log, clock=clock, session_idle_ms=IDLE_MS) as running, crowd(running) as there:

@@ -1,4 +1,4 @@
-"""A client that stops reading costs nobody but itself."""
+"""A client that stops reading harms no other client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUFFERED_BYTES_MAX = 1_048_576
 
 @contextmanager
 def deaf(running: Running, request: bytes) -> Iterator[socket.socket]:
-    """A connection with a tiny window on which nobody ever reads."""
+    """Open a connection with a tiny window, and never read from it."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_024)
         connection.connect(("127.0.0.1", running.port))
@@ -32,13 +32,13 @@ def deaf(running: Running, request: bytes) -> Iterator[socket.socket]:
 
 
 def streams(running: Running, era: Era) -> float:
-    """How many streams of that era are open."""
+    """Return the number of open streams of that era."""
     kind = "get" if era == "2025" else "listen"
     return running.metric(f'chat_broker_streams{{kind="{kind}"}}')
 
 
 async def flooded(running: Running, era: Era, sender: Modern | InSession) -> int:
-    """Send until the stream that is not read is cut; how many messages that took."""
+    """Send until the unread stream is cut; return the number of messages."""
     slowest, sent, most_buffered = 0.0, 0, 0
     while streams(running, era):
         assert sent < MESSAGES_MAX, "the stream was never cut"
@@ -53,7 +53,7 @@ async def flooded(running: Running, era: Era, sender: Modern | InSession) -> int
 
 
 async def test_a_stream_that_is_not_read_is_cut_and_its_client_catches_up(era: Era) -> None:
-    """The sender stays quick, memory stays bounded, the connection is dropped, and the cursor gives every word."""
+    """The sender stays quick, memory stays bounded, the connection is dropped, and the cursor gives every message."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         with deaf(running, opening(ann)):
@@ -68,7 +68,7 @@ async def test_a_stream_that_is_not_read_is_cut_and_its_client_catches_up(era: E
 
 
 async def test_who_reads_is_not_disturbed_by_who_does_not(era: Era) -> None:
-    """Two streams of one person: the deaf one is cut, the other hears everything."""
+    """Of two streams of one person, the deaf one is cut, and the other hears everything."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         other = await there.person(era)
@@ -87,7 +87,7 @@ async def test_who_reads_is_not_disturbed_by_who_does_not(era: Era) -> None:
 
 
 async def test_a_client_that_does_not_read_its_replay_is_cut_as_well() -> None:
-    """While a long replay waits for its reader, what happens live fills the backlog, and that ends the stream."""
+    """While a long replay waits for its reader, live events fill the backlog, and that ends the stream."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair("2025", "2025")
         assert isinstance(ann, InSession)
@@ -103,7 +103,7 @@ async def test_a_client_that_does_not_read_its_replay_is_cut_as_well() -> None:
 
 
 async def test_a_client_that_does_not_read_holds_up_no_end(era: Era) -> None:
-    """Its stream has ended, and the rest of it stands in a buffer that never empties: the server ends all the same."""
+    """The rest of its ended stream is in a buffer that never empties: the server ends all the same."""
     async with serving(message_bytes_max=65_536) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         with deaf(running, opening(ann)):

@@ -1,4 +1,4 @@
-"""While a long log is being folded, the broker says so; a log that can't be folded ends it."""
+"""During the fold of a long log, the broker says so; a log with a fault ends it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 class SlowLog(MemoryLog):
-    """A log that takes its time to be read, or turns out to be another."""
+    """A log with a slow read, and perhaps a broken chain."""
 
     never_waits = False
 
@@ -36,7 +36,7 @@ class SlowLog(MemoryLog):
         self.is_broken = False
 
     async def read(self, after: Position, limit: int) -> Sequence[Commit]:
-        """What is there, once the gate is open."""
+        """Return the commits, once the gate is open."""
         await self.gate.wait()
         if self.is_broken:
             raise BrokenChainError("the commit at position 3 was altered")
@@ -79,7 +79,7 @@ async def test_a_call_does_not_wait_for_a_start_without_end() -> None:
 
 
 async def test_a_call_does_not_wait_for_a_start_that_failed() -> None:
-    """It is answered at once, whether it came before or after."""
+    """A call from before or after the failure is answered at once."""
     log = SlowLog()
     log.is_broken = True
     async with serving(log=log, folded=False) as running, httpx.AsyncClient(trust_env=False) as client:
@@ -91,14 +91,14 @@ async def test_a_call_does_not_wait_for_a_start_that_failed() -> None:
 
 
 async def test_an_end_does_not_wait_for_the_start() -> None:
-    """Whoever stops a broker that is still folding need not wait for it."""
+    """A broker can be stopped during the fold."""
     async with serving(log=SlowLog(), folded=False) as running:
         running.stop()
     assert not running.broker.ready
 
 
 async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
-    """Whoever runs it is told why, and no call is taken."""
+    """The operator gets the reason, and no call is taken."""
     log, told = SlowLog(), asyncio.Event()
     log.is_broken = True
     async with serving(log=log, folded=False, on_started=told.set) as running:
@@ -109,7 +109,7 @@ async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
 
 
 async def test_a_start_that_fails_for_another_reason_ends_the_broker() -> None:
-    """Whatever it is: it would be starting for ever."""
+    """Any failure does: otherwise it would be starting for ever."""
     log, told = SlowLog(), asyncio.Event()
 
     async def fail(after: Position, limit: int) -> Sequence[Commit]:
@@ -131,12 +131,12 @@ class LateLog(FaultyLog):
 
 
 async def ready(running: Running, client: httpx.AsyncClient) -> Any:
-    """What `/readyz` says."""
+    """Return the answer of `/readyz`."""
     return (await client.get(f"http://127.0.0.1:{running.port}/readyz")).json()
 
 
 async def test_a_shared_log_that_falls_silent_during_the_start_is_waited_for() -> None:
-    """It was opened already; the start is tried again, and says that it is not ready."""
+    """The log was already open; the start is tried again, and readiness says no."""
     (log,), clock = LateLog.shared(1), FakeClock()
     async with (
         serving(log=log, clock=clock, folded=False) as running,
@@ -152,7 +152,7 @@ async def test_a_shared_log_that_falls_silent_during_the_start_is_waited_for() -
 
 
 async def test_a_shared_log_that_was_rolled_back_ends_the_broker(log_text: io.StringIO) -> None:
-    """It is not ready from that moment on and says why, commands are unavailable, and whoever runs it is told."""
+    """Readiness fails from then on with the reason, commands are unavailable, and the operator is told."""
     (log,), told = FaultyLog.shared(1), list[None]()
     async with (
         serving(log=log, on_started=lambda: told.append(None)) as running,
@@ -175,12 +175,12 @@ async def test_a_shared_log_that_was_rolled_back_ends_the_broker(log_text: io.St
 
 
 async def rolled_back() -> None:
-    """The store has lost commits."""
+    """Raise the error about lost commits."""
     raise LogRolledBackError("it ends at 1, and held 2")
 
 
 async def test_a_log_that_is_lost_during_the_start_is_not_waited_for(log_text: io.StringIO) -> None:
-    """Its start is over."""
+    """The start is over."""
     (log,), told = FaultyLog.shared(1), asyncio.Event()
     log.before_append = [rolled_back]
     async with serving(log=log, folded=False, on_started=told.set, messages_per_10s_max=7) as running:
@@ -190,7 +190,7 @@ async def test_a_log_that_is_lost_during_the_start_is_not_waited_for(log_text: i
 
 
 async def test_a_server_imports_no_debugger() -> None:
-    """Nor its terminal pages: they would cost a start a good part of a second."""
+    """Its terminal pages are not imported, either: they would cost a start a good part of a second."""
     names = ("textual", "log_debugger", "hypothesis", "mcp.server.fastmcp")
     code = f"import sys, mcp_facade.serve; print([name for name in {names} if name in sys.modules])"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
@@ -199,7 +199,7 @@ async def test_a_server_imports_no_debugger() -> None:
 
 
 async def test_a_server_does_not_import_the_sdk_before_it_answers() -> None:
-    """The SDK and its models take most of a second: whoever asks whether the process lives is answered before."""
+    """The SDK and its models take most of a second; a probe of the process is answered before."""
     names = ("mcp", "mcp_types", "pydantic", "apsw", "mcp_facade.app")
     code = f"import sys, mcp_facade.serve; print([name for name in {names} if name in sys.modules])"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)

@@ -18,7 +18,7 @@ ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
 async def test_the_acknowledgement_comes_first_with_what_is_honoured(there: Crowd) -> None:
-    """Lists never change here and an unknown handle is nobody's, so neither is in the acknowledgement."""
+    """Lists never change here and an unknown handle is of no connection, so neither is in the acknowledgement."""
     ann, bob = await there.pair()
     wanted = events_of(ann.handle, "cb_unknown") | {"toolsListChanged": True, "resourcesListChanged": True}
     async with ann.listening(wanted, request_id="my id") as frames:
@@ -32,7 +32,7 @@ async def test_the_acknowledgement_comes_first_with_what_is_honoured(there: Crow
 
 @pytest.mark.parametrize("request_id", ["text", 7, 0])
 async def test_every_frame_is_stamped_with_the_requests_id(there: Crowd, request_id: Any) -> None:
-    """The subscription's id is the request's, in its own type, beside the connection that the frame is for."""
+    """The subscription's id is the request's, in its own type; each frame also has its connection."""
     ann, bob = await there.modern(), await there.modern()
     await ann.enter("Ann")
     async with ann.listening(events_of(ann.handle), request_id=request_id) as frames:
@@ -60,7 +60,7 @@ async def test_a_frame_says_what_the_tools_say(there: Crowd) -> None:
 
 
 async def test_a_stream_may_be_for_several_handles(there: Crowd) -> None:
-    """Both members of a room on one stream: each frame says for whom it is."""
+    """With both members of a room on one stream, each frame names its connection."""
     ann, bob = await there.pair()
     async with ann.stream(ann.handle, bob.handle) as frames:
         await ann.say("to Bob")
@@ -84,7 +84,7 @@ async def test_several_streams_may_be_for_one_handle(there: Crowd) -> None:
 
 
 async def test_without_the_extension_its_filter_key_is_refused(there: Crowd) -> None:
-    """-32021 with `requiredCapabilities` naming what to declare."""
+    """The error is -32021, with the extension to declare in `requiredCapabilities`."""
     ann = await there.modern(extension=False)
     await ann.enter()
     answer = await ann.request("subscriptions/listen", {"notifications": events_of(ann.handle)})
@@ -128,7 +128,7 @@ async def test_a_stream_carries_so_many_handles_and_no_more() -> None:
 
 
 async def test_when_the_broker_stops_the_request_has_a_result() -> None:
-    """The last frame is the answer to the request, with its subscription's id; what came before is written first."""
+    """The last frame is the answer to the request, with its subscription's id, after all earlier events."""
     async with serving() as running, crowd(running) as there:
         ann, bob = await there.pair()
         async with ann.listening(events_of(ann.handle), request_id="bye") as frames:
@@ -142,7 +142,7 @@ async def test_when_the_broker_stops_the_request_has_a_result() -> None:
 
 
 async def test_hanging_up_ends_the_stream(there: Crowd) -> None:
-    """Nothing is kept of a listener that has gone."""
+    """Nothing is kept of a listener after its hang-up."""
     ann, _ = await there.pair()
     async with ann.stream():
         assert there.running.metric('chat_broker_streams{kind="listen"}') == 1
@@ -174,7 +174,7 @@ async def test_a_silent_stream_is_kept_alive(there: Crowd, monkeypatch: pytest.M
 
 
 async def test_discover_names_the_extension(there: Crowd) -> None:
-    """`server/discover` says which version, which extension, and that inboxes can be subscribed to."""
+    """`server/discover` names the version and the extension, and says that inboxes can be subscribed to."""
     response = await (await there.modern()).exchange("server/discover", {})
     assert "mcp-session-id" not in response.headers
     result = last_answer(response)["result"]

@@ -20,7 +20,7 @@ from tests.support.process import free_port
 
 
 class Actor(WorkerProcess):
-    """A worker without a process: its test says what it says, and has it end."""
+    """A worker without a process; its test controls its messages and its end."""
 
     def __init__(self, number: int, sockets: list[socket.socket], opens: Opens) -> None:
         self.number = number
@@ -57,7 +57,7 @@ class Actor(WorkerProcess):
 
 
 class Stage:
-    """A supervisor of one slot, whose workers are actors; time passes when its test says so."""
+    """A supervisor of one slot, with actors for workers, and a clock under the test's control."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.port = free_port()
@@ -77,7 +77,7 @@ class Stage:
         return self.actors[-1]
 
     def go_on(self, seconds: float = 0.0) -> None:
-        """Let the supervisor hear what was said, and then look at the time, so many seconds later."""
+        """Let the supervisor read the workers' messages, and then the clock, so many seconds later."""
         while found := self.supervisor._selector.select(0):
             found[0][0].data()
         self.now_s += seconds
@@ -95,7 +95,7 @@ class Stage:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """A stage with one worker that is ready."""
+    """A stage with one ready worker."""
     stage = Stage(monkeypatch)
     stage.actors[0].ready()
     stage.go_on()
@@ -135,7 +135,7 @@ def test_no_connection_waits_where_nothing_accepts_it(stage: Stage) -> None:
 
 
 def test_without_room_for_a_worker_it_is_tried_again(stage: Stage) -> None:
-    """After longer and longer pauses, with its sockets closed."""
+    """The pauses grow, and its sockets are closed."""
     stage.has_room = False
     with capture_logs() as logged:
         stage.actors[0].exit(-9)
@@ -150,7 +150,7 @@ def test_without_room_for_a_worker_it_is_tried_again(stage: Stage) -> None:
 
 
 def test_a_process_that_can_not_be_started_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the channel nor a process."""
+    """It leaves neither the channel nor a process."""
 
     def refuse(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))

@@ -1,4 +1,4 @@
-"""What each tool gives, as docs/protocol.md says it and as the published schemas promise it."""
+"""The result of each tool, by docs/protocol.md and by the published schemas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WITH_ROOM = [tool.name for tool in TOOLS if "room_id" in tool.input_schema["requ
 
 
 def arguments_of(tool: str, **given: Any) -> dict[str, Any]:
-    """What `tool` needs at the least, and `given`."""
+    """Return the mandatory arguments of `tool`, and `given`."""
     needed: dict[str, Any] = {}
     if tool in WITH_ROOM:
         needed["room_id"] = NO_ROOM
@@ -48,13 +48,13 @@ def arguments_of(tool: str, **given: Any) -> dict[str, Any]:
 
 
 async def schemas(person: Person) -> dict[str, dict[str, Any]]:
-    """The output schemas that a client is shown."""
+    """Return the published output schemas."""
     tools = (await person.request("tools/list"))["result"]["tools"]
     return {tool["name"]: tool["outputSchema"] for tool in tools}
 
 
 async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> None:
-    """A whole conversation: each result has exactly its keys and satisfies its tool's published output schema."""
+    """In a whole conversation, each result has exactly its keys and satisfies its tool's published output schema."""
     ann, bob = await there.person(era), await there.person(era)
     promised = await schemas(ann)
     seen: set[str] = set()
@@ -147,14 +147,14 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
 
 
 async def test_somebody_unknown_is_idle(there: Crowd, era: Era) -> None:
-    """`get_status` without a handle says how things are, names nobody, and shows no position of others."""
+    """`get_status` without a handle has general numbers, and neither names nor positions of others."""
     await (await there.person(era)).enter()
     given = await (await there.person(era)).call("get_status")
     assert given == {"status": "idle", "waiting": 1, "idle_reason": "never_entered"}
 
 
 async def test_output_schemas_are_flat_and_whole(there: Crowd, era: Era) -> None:
-    """A published schema stands alone and is valid; it has no `anyOf`, for which a host drops the whole server."""
+    """A published schema is valid by itself; it has no `anyOf`, since a host drops the whole server for one."""
     promised = await schemas(await there.person(era))
     assert list(promised) == [tool.name for tool in TOOLS]
     for schema in promised.values():
@@ -187,7 +187,7 @@ async def test_the_list_of_tools_is_short(there: Crowd, era: Era) -> None:
 
 
 async def test_refusals_satisfy_the_output_schemas_too(there: Crowd, era: Era) -> None:
-    """A client that holds a refusal against the tool's schema finds nothing wrong with it."""
+    """A client can check a refusal against the tool's schema."""
     person = await there.person(era)
     promised = await schemas(person)
     for tool in ["enter_queue", *WITH_HANDLE]:
@@ -197,7 +197,7 @@ async def test_refusals_satisfy_the_output_schemas_too(there: Crowd, era: Era) -
 
 
 async def test_hints_are_honest(there: Crowd, era: Era) -> None:
-    """Reading tools alone claim to be read-only, and all that carries a stranger's words is open to the world."""
+    """Only reading tools claim to be read-only, and all tools with a stranger's words are open to the world."""
     listed = (await (await there.person(era)).request("tools/list"))["result"]["tools"]
     hints = {tool["name"]: tool["annotations"] for tool in listed}
     assert {name for name, hint in hints.items() if hint["readOnlyHint"]} == {
@@ -230,7 +230,7 @@ async def test_hints_are_honest(there: Crowd, era: Era) -> None:
 
 
 async def test_an_unknown_handle_is_refused_everywhere(there: Crowd, era: Era) -> None:
-    """An unknown handle gets one and the same answer from every tool, but a window's; none repeats it."""
+    """An unknown handle gets the same answer from every tool, but a window's; none repeats it."""
     person = await there.person(era)
     for tool in [*ENTERING, *WITH_HANDLE]:
         for handle in (NO_HANDLE, SECRET_WORDS):
@@ -240,7 +240,7 @@ async def test_an_unknown_handle_is_refused_everywhere(there: Crowd, era: Era) -
 
 
 async def test_no_handle_at_all_is_refused(there: Crowd, era: Era) -> None:
-    """Who has never entered is told to; an empty handle is none."""
+    """The refusal says to enter first; an empty handle is none."""
     person = await there.person(era)
     for tool, given in itertools.product(WITH_HANDLE, ({}, {"handle": ""}, {"handle": " "}, {"handle": None})):
         if tool != "get_status":
@@ -249,7 +249,7 @@ async def test_no_handle_at_all_is_refused(there: Crowd, era: Era) -> None:
 
 
 async def test_a_room_that_is_not_ones_own_does_not_exist(there: Crowd, era: Era) -> None:
-    """A room id reveals nothing: for a stranger to it, a real one and an invented one are alike."""
+    """A room id reveals nothing: to a stranger, a real one and an invented one are alike."""
     ann, _ = await there.pair(era, era)
     eve = await there.person(era)
     await eve.enter("Eve")
@@ -262,7 +262,7 @@ async def test_a_room_that_is_not_ones_own_does_not_exist(there: Crowd, era: Era
 
 
 async def test_nothing_is_said_in_a_chat_that_has_ended(there: Crowd, era: Era) -> None:
-    """Both of them, the one who left and the one who was left, are told `Chat has ended`."""
+    """Both members get `Chat has ended`, the leaving one and the other."""
     ann, bob = await there.pair(era, era)
     await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
     for person in (ann, bob):
@@ -271,7 +271,7 @@ async def test_nothing_is_said_in_a_chat_that_has_ended(there: Crowd, era: Era) 
 
 
 def already_chatting_with(bob: Person) -> dict[str, Any]:
-    """The refusal for Bob's partner, who has not heard of the match yet."""
+    """Return the refusal for Bob's partner before any news of the match."""
     room = {"room_id": bob.room_id, "partner": "Bob", "cursor": bob.cursor}
     return {"error": REFUSALS["already_chatting"], "code": "already_chatting"} | room
 
@@ -287,7 +287,7 @@ async def test_who_chats_can_not_enter(there: Crowd, era: Era) -> None:
 
 
 async def test_who_was_just_matched_is_told_so_when_leaving_the_queue(there: Crowd, era: Era) -> None:
-    """`leave_queue` that comes too late is refused with the room and its cursor, and the partner hears nothing."""
+    """A late `leave_queue` is refused with the room and its cursor, and the partner hears nothing."""
     ann, bob = await there.person(era), await there.person(era)
     await ann.enter("Ann")
     await bob.enter("Bob")
@@ -300,7 +300,7 @@ async def test_who_was_just_matched_is_told_so_when_leaving_the_queue(there: Cro
 
 
 async def test_a_message_needs_something_to_see(there: Crowd, era: Era) -> None:
-    """White space, or what is dropped on entry, is no message."""
+    """White space, or characters dropped on entry, are no message."""
     ann, _ = await there.pair(era, era)
     invisible = ("\u200b\u200d", "\x1b\x00", "\u2800", "\U00016fe4", "\ufe0f \u3164")
     for blank in ("", " ", "\n\t ", "\u2003\u00a0", *invisible):
@@ -337,7 +337,7 @@ async def test_who_talks_too_fast_is_told_how_long_to_wait(era: Era) -> None:
 
 
 async def test_who_asks_for_too_many_handles_is_slowed_down(era: Era) -> None:
-    """New handles are counted by address; who has one is not slowed."""
+    """New handles are counted by address; an existing one is not slowed."""
     clock = FakeClock()
     limits = {"handles_minted_per_10s_max": 1, "exempt_peers": ()}
     async with serving(clock=clock, **limits) as running, crowd(running) as there:
@@ -376,7 +376,7 @@ async def test_too_many_waits_of_one_person_are_refused(era: Era) -> None:
 
 
 async def test_what_may_not_wait_is_not_said(era: Era) -> None:
-    """A `send_message` that is refused for its wait has said nothing, so calling again says it once."""
+    """A `send_message` with a refused wait sends nothing, so a second call sends it once."""
     async with serving(waits_per_connection_max=1) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
         tip = running.broker.state.position
@@ -409,7 +409,7 @@ async def test_leaving_twice_is_as_leaving_once(there: Crowd, era: Era, first: s
 
 
 async def test_entering_twice_is_as_entering_once(there: Crowd, era: Era) -> None:
-    """Who waits and enters again gets the answer of the first time, whatever the new name."""
+    """A second entry during the wait gets the first answer, with any new name."""
     ann = await there.person(era)
     once = await ann.enter("Ann")
     position = there.running.broker.state.position
@@ -420,7 +420,7 @@ async def test_entering_twice_is_as_entering_once(there: Crowd, era: Era) -> Non
 
 
 async def test_next_partner_whose_room_is_closed_simply_queues(there: Crowd, era: Era) -> None:
-    """The one who was left finds the next by the old room's id; its name goes with it."""
+    """The remaining member finds the next by the old room's id; its name goes with it."""
     ann, bob = await there.pair(era, era)
     await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
     queued = await bob.call("next_partner", room_id=bob.room_id, handle=bob.handle)
@@ -441,7 +441,7 @@ async def test_a_message_sent_twice_under_one_id_is_said_once(there: Crowd, era:
 
 
 async def test_names_and_interests_are_cleaned_and_words_are_kept(there: Crowd, era: Era) -> None:
-    """A name is cut to what a name is; a message is a string value and otherwise as it was typed."""
+    """A name is reduced to its allowed characters; a message is a string value and otherwise as it was typed."""
     ann, bob = await there.person(era), await there.person(era)
     await ann.enter("  <b>Ann</b>\x1b[31m\u202e & \U0001f600  ", interests=["Tea", " tea ", "Böcher", "\u200b"])
     matched = await bob.enter("\u200b\u202e")
@@ -522,7 +522,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 
 async def test_wrong_arguments_are_refused_with_what_to_do(there: Crowd, era: Era) -> None:
-    """The text names the argument, says what it should be, and repeats nothing that was typed."""
+    """The text names the argument, says how to correct it, and repeats nothing of the input."""
     person = await there.person(era)
     for tool, wrong, says in WRONG:
         refusal = await person.refused(tool, **arguments_of(tool, **wrong))
@@ -536,7 +536,7 @@ async def test_wrong_arguments_are_refused_with_what_to_do(there: Crowd, era: Er
 
 
 async def test_a_misspelt_name_is_told_the_right_one(there: Crowd, era: Era) -> None:
-    """What was meant is named, so that a model can call again; nothing is said meanwhile."""
+    """The right name is given, so that a model can call again; nothing is sent meanwhile."""
     ann, bob = await there.pair(era, era)
     for wrong in ("mesage", "messsage", "massage", "Messge"):
         arguments = {"room_id": ann.room_id, "handle": ann.handle, wrong: "hello"}
@@ -546,7 +546,7 @@ async def test_a_misspelt_name_is_told_the_right_one(there: Crowd, era: Era) -> 
 
 
 async def test_arguments_without_end_are_explained_in_one_line(there: Crowd, era: Era) -> None:
-    """However many there are that the tool does not have, the refusal is short."""
+    """The refusal is short for any number of unknown arguments."""
     ann = await there.person(era)
     many = await ann.refused("get_status", **{f"x{number}": number for number in range(10_000)})
     assert many["code"] == "invalid_arguments"

@@ -1,4 +1,4 @@
-"""Calls that last: when they end, what they give, and that none loses anything."""
+"""Calls that wait: their end, their result, and no loss in any of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.anyio
 
 
 def waiting(person: Person, wait_seconds: float = 20) -> asyncio.Task[Json]:
-    """A `wait_for_events` in the background."""
+    """Start a `wait_for_events` in the background."""
     return person.calling("wait_for_events", handle=person.handle, cursor=person.cursor, wait_seconds=wait_seconds)
 
 
 async def test_a_wait_ends_when_something_happens(there: Crowd, era: Era) -> None:
-    """The match, a word and the end of the chat each answer the wait that was there for it."""
+    """The match, a message and the end of the chat each answer the open wait."""
     ann, bob = await there.person(era), await there.person(era)
     await ann.enter("Ann")
     wait = waiting(ann)
@@ -44,7 +44,7 @@ async def test_a_wait_ends_when_something_happens(there: Crowd, era: Era) -> Non
 
 
 async def test_send_message_waits_for_the_reply(there: Crowd, era: Era) -> None:
-    """Sending and hearing is one call; a word from before the send ends the wait at once."""
+    """One call sends and hears; a message from before the send ends the wait at once."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
     asking = asyncio.create_task(ann.say("question", cursor=ann.cursor, wait_seconds=20))
@@ -57,7 +57,7 @@ async def test_send_message_waits_for_the_reply(there: Crowd, era: Era) -> None:
 
 
 async def test_idle_seconds_go_on_after_a_clock_was_ahead(era: Era) -> None:
-    """They count from the last word by the clock that has stamped it."""
+    """They count from the last activity, by the clock of its timestamp."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         clock.jump_wall(86_400_000)
@@ -71,7 +71,7 @@ async def test_idle_seconds_go_on_after_a_clock_was_ahead(era: Era) -> None:
 
 
 async def test_a_wait_is_over_after_its_time(era: Era) -> None:
-    """After `wait_seconds`, 45 if nothing is said, it gives no events, `timed_out`, and who one still is."""
+    """After `wait_seconds`, 45 by default, it gives no events, `timed_out`, and the current status."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -97,7 +97,7 @@ async def test_a_wait_of_nothing_is_a_look(there: Crowd, era: Era) -> None:
 
 
 async def test_who_is_idle_has_nothing_to_wait_for(there: Crowd, era: Era) -> None:
-    """At once, with no events: nothing can come to someone who is nowhere."""
+    """The answer comes at once, without events: no event can come to an idle client."""
     ann = await there.person(era)
     await ann.enter()
     await ann.call("leave_queue", handle=ann.handle)
@@ -106,7 +106,7 @@ async def test_who_is_idle_has_nothing_to_wait_for(there: Crowd, era: Era) -> No
 
 
 async def test_a_wait_ends_when_its_own_connection_leaves(there: Crowd, era: Era) -> None:
-    """Leaving by another call ends the wait: there is nothing to come."""
+    """Leaving by another call ends the wait: no event can come."""
     ann, _ = await there.pair(era, era)
     await ann.hear()
     wait = waiting(ann)
@@ -127,7 +127,7 @@ async def test_two_waits_of_one_person_both_get_the_event(there: Crowd, era: Era
 
 @pytest.mark.parametrize("again", [7, "7"])
 async def test_two_requests_of_one_id_are_both_answered(there: Crowd, again: Any) -> None:
-    """Each on a stream of its own, whatever else the session has in flight."""
+    """Each has a stream of its own, beside any other call of the session."""
     ann, bob = await there.pair("2025", "2026")
     assert isinstance(ann, InSession)
     wait = {"name": "wait_for_events", "arguments": {"cursor": bob.cursor}}
@@ -141,7 +141,7 @@ async def test_two_requests_of_one_id_are_both_answered(there: Crowd, again: Any
 
 
 async def test_an_id_may_be_used_again_as_soon_as_it_is_answered(there: Crowd) -> None:
-    """A client that always asks with the same id, one call after the other, is served; errors are answers too."""
+    """A client with one id for all calls, one after the other, is served; errors are answers too."""
     ann = await there.session()
     for _ in range(20):
         assert (await ann.exchange("tools/list", {}, request_id=1)).status_code == 200
@@ -149,7 +149,7 @@ async def test_an_id_may_be_used_again_as_soon_as_it_is_answered(there: Crowd) -
 
 
 async def test_the_end_of_a_session_answers_its_waits_and_leaves_no_fault(there: Crowd) -> None:
-    """Calls that are in flight, or on their way, when the session is ended are answered or told that it is gone."""
+    """Calls in flight or on their way at the end of the session are answered, or get 404."""
     for _ in range(5):
         ann = await there.session()
         await ann.enter()
@@ -165,7 +165,7 @@ async def test_the_end_of_a_session_answers_its_waits_and_leaves_no_fault(there:
 
 
 async def test_a_wait_whose_client_hangs_up_is_over_and_loses_nothing(there: Crowd, era: Era) -> None:
-    """A closed connection ends the wait on the server; the same cursor gives what came since."""
+    """A closed connection ends the wait on the server; the same cursor gives all later events."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
     wait = waiting(ann)
@@ -177,7 +177,7 @@ async def test_a_wait_whose_client_hangs_up_is_over_and_loses_nothing(there: Cro
 
 
 async def test_a_cancelled_wait_is_over_and_loses_nothing(there: Crowd) -> None:
-    """`notifications/cancelled` of a session ends the wait; the same cursor gives what came since."""
+    """`notifications/cancelled` of a session ends the wait; the same cursor gives all later events."""
     ann, bob = await there.pair("2025", "2025")
     await ann.hear()
     wait = asyncio.create_task(
@@ -200,7 +200,7 @@ async def test_a_cancelled_wait_is_over_and_loses_nothing(there: Crowd) -> None:
 
 
 async def test_a_cancelled_message_may_have_been_sent_and_is_said_once(there: Crowd, era: Era) -> None:
-    """A `send_message` whose client hangs up while it waits was stored; its repeat says nothing a second time."""
+    """A hang-up during the wait of a `send_message` leaves it stored; its repeat sends nothing a second time."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
     sending = asyncio.create_task(ann.say("once", message_id="m1", cursor=ann.cursor, wait_seconds=20))
@@ -214,7 +214,7 @@ async def test_a_cancelled_message_may_have_been_sent_and_is_said_once(there: Cr
 
 
 async def test_a_call_whose_client_is_gone_before_it_waits_does_not_wait() -> None:
-    """A session's `send_message` goes through although its client hung up, and then waits for nobody."""
+    """A session's `send_message` goes through after a hang-up of its client, and then does not wait."""
     log = GatedLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann, bob = await there.pair("2025", "2025")
@@ -231,7 +231,7 @@ async def test_a_call_whose_client_is_gone_before_it_waits_does_not_wait() -> No
 
 
 async def started(person: Person, arguments: Json, token: str) -> Any:
-    """The frames of a tool call's own response, with a progress token."""
+    """Yield the frames of a tool call's own response, with a progress token."""
     body = {
         "jsonrpc": "2.0",
         "id": "wait",
@@ -243,7 +243,7 @@ async def started(person: Person, arguments: Json, token: str) -> Any:
 
 
 async def test_a_wait_shows_that_it_goes_on(era: Era) -> None:
-    """With a progress token there is a sign of life every ten seconds, and no stranger's word in it."""
+    """With a progress token there is a sign of life every ten seconds, without a stranger's words."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -271,7 +271,7 @@ async def test_a_wait_shows_that_it_goes_on(era: Era) -> None:
 
 
 async def test_without_a_progress_token_a_wait_is_silent(era: Era) -> None:
-    """Nothing but the result is written for a call that asked for no progress."""
+    """A call without a progress token gets nothing but the result."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         ann = await there.person(era)
@@ -288,7 +288,7 @@ async def test_without_a_progress_token_a_wait_is_silent(era: Era) -> None:
 
 
 async def test_shutdown_answers_the_waits(era: Era) -> None:
-    """A wait that is under way when the broker stops gets `timed_out`, and its cursor holds."""
+    """A wait in progress at the broker's stop gets `timed_out`, and its cursor holds."""
     async with serving() as running, crowd(running) as there:
         ann = await there.person(era)
         await ann.enter()
@@ -300,7 +300,7 @@ async def test_shutdown_answers_the_waits(era: Era) -> None:
 
 
 async def test_a_signal_breaks_off_no_wait() -> None:
-    """A wait is answered all the same, before its connection is closed."""
+    """It is answered all the same, before its connection is closed."""
     async with serving() as running, crowd(running) as there:
         ann = await there.person("2025")
         await ann.enter()
@@ -312,7 +312,7 @@ async def test_a_signal_breaks_off_no_wait() -> None:
 
 
 async def test_a_broker_that_drains_takes_no_more_calls(there: Crowd, era: Era) -> None:
-    """What still comes in while it stops is refused as `unavailable`."""
+    """Later calls during the stop are refused as `unavailable`."""
     ann, _ = await there.pair(era, era)
     there.running.app.drain()
     refusal = await ann.refused("send_message", room_id=ann.room_id, message="too late", handle=ann.handle)
@@ -321,7 +321,7 @@ async def test_a_broker_that_drains_takes_no_more_calls(there: Crowd, era: Era) 
 
 
 async def test_a_log_that_does_not_answer_is_unavailable(era: Era) -> None:
-    """After `command_timeout_ms` the caller is told so; the repeat with the same id says it once."""
+    """After `command_timeout_ms` the caller gets that code; the repeat with the same id sends it once."""
     clock, log = FakeClock(), GatedLog()
     async with serving(log=log, clock=clock) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
@@ -338,7 +338,7 @@ async def test_a_log_that_does_not_answer_is_unavailable(era: Era) -> None:
 
 
 async def test_a_wait_keeps_its_session_from_nothing(there: Crowd) -> None:
-    """While one call of a session waits, its other calls are answered."""
+    """During a call's wait, the session's other calls are answered."""
     ann, bob = await there.pair("2025", "2025")
     assert isinstance(ann, InSession)
     await ann.hear()
@@ -354,7 +354,7 @@ async def test_a_wait_keeps_its_session_from_nothing(there: Crowd) -> None:
 
 
 async def test_a_log_that_does_not_answer_is_unavailable_and_no_fault() -> None:
-    """The refusal says so, and nothing that looks like a bug is logged."""
+    """The refusal says so, and the log has no sign of a bug."""
     log = FaultyLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann, bob = await there.pair("2026", "2026")

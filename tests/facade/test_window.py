@@ -1,4 +1,4 @@
-"""The chat window as a host sees it: the tool that opens it, its page, and the declaration of both."""
+"""The chat window in a host's view: its tool, its page, and the declaration of both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HANDSHAKE = {"capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 
 
 async def listed_tool(person: Person) -> dict[str, Any]:
-    """The tool that opens a window, as it is listed."""
+    """Return the window's tool, as listed."""
     tools = (await person.request("tools/list"))["result"]["tools"]
     tool: dict[str, Any]
     (tool,) = (one for one in tools if one["name"] == "open_chat")
@@ -38,7 +38,7 @@ async def listed_tool(person: Person) -> dict[str, Any]:
 
 
 async def page_at(person: Person, uri: str) -> dict[str, Any]:
-    """The contents of a resource."""
+    """Return the contents of a resource."""
     contents: dict[str, Any]
     (contents,) = (await person.request("resources/read", {"uri": uri}))["result"]["contents"]
     return contents
@@ -50,7 +50,7 @@ def test_the_extension_is_named_as_the_sdk_names_it() -> None:
 
 
 async def test_a_model_is_told_that_the_window_is_its_users(there: Crowd, era: Era) -> None:
-    """The result says what may have happened and what to do otherwise, holds no secret, and queues nobody."""
+    """The result says what may have happened and what else to do, holds no secret, and queues no person."""
     ann = await there.person(era)
     result = await ann.tool("open_chat", {"display_name": "Ann", "interests": ["tea"]})
     assert result["structuredContent"] == {"note": WINDOW_OPENED}
@@ -61,7 +61,7 @@ async def test_a_model_is_told_that_the_window_is_its_users(there: Crowd, era: E
 
 
 async def test_the_window_takes_the_arguments_of_the_queue(there: Crowd, era: Era) -> None:
-    """Both may be left out; what the queue would refuse is refused now, with the way to correct it."""
+    """Both may be left out; arguments the queue would refuse are refused now, with the correction."""
     ann = await there.person(era)
     assert await ann.call("open_chat") == await ann.call("open_chat", interests="tea, chess")
     refusal = await ann.refused("open_chat", interests=["word"] * 11)
@@ -70,7 +70,7 @@ async def test_the_window_takes_the_arguments_of_the_queue(there: Crowd, era: Er
 
 
 async def test_a_window_does_not_touch_the_conversation_of_a_model(there: Crowd, era: Era) -> None:
-    """A model that chats opens a window: it goes on chatting, under its own handle."""
+    """A chatting model opens a window, and goes on chatting under its own handle."""
     ann, bob = await there.pair(era, era)
     await ann.call("open_chat")
     await ann.say("still here")
@@ -78,7 +78,7 @@ async def test_a_window_does_not_touch_the_conversation_of_a_model(there: Crowd,
 
 
 async def test_the_tool_names_its_page(there: Crowd, era: Era) -> None:
-    """By the key of the standard and by the older one; no other tool opens a window."""
+    """The key of the standard and the older one are there; no other tool opens a window."""
     ann = await there.person(era)
     meta = (await listed_tool(ann))["_meta"]
     uri = meta["ui/resourceUri"]
@@ -89,7 +89,7 @@ async def test_the_tool_names_its_page(there: Crowd, era: Era) -> None:
 
 
 async def test_the_page_is_listed_and_read_with_its_policy(there: Crowd, era: Era) -> None:
-    """List and contents agree: its type, a border, and nothing that it may load; no domain."""
+    """List and contents agree: its type, a border, and no permission to load; no domain."""
     ann = await there.person(era)
     uri = (await listed_tool(ann))["_meta"]["ui"]["resourceUri"]
     (resource,) = (
@@ -103,7 +103,7 @@ async def test_the_page_is_listed_and_read_with_its_policy(there: Crowd, era: Er
 
 
 async def test_an_old_page_is_answered_with_the_present_one(there: Crowd, era: Era) -> None:
-    """A host that kept the list of tools asks for the page of an older broker; what never was a page is not found."""
+    """A host with an old list of tools asks for an older broker's page; an address of no page is not found."""
     ann = await there.person(era)
     uri = (await listed_tool(ann))["_meta"]["ui"]["resourceUri"]
     old = "ui://chat-broker/chat-0a1b2c3d.html"
@@ -166,7 +166,7 @@ def test_the_page_is_small_and_stands_alone() -> None:
 
 
 def test_no_setting_ends_the_data_of_the_page() -> None:
-    """An operator's text is data, whatever it holds."""
+    """An operator's text is data, with any content."""
     contact = "</script><script>alert(1)</script>"
     html = window_html(OperatorNotice(operator_contact=contact), "first-come")
     assert "alert(1)</script>" not in html

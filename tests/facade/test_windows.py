@@ -16,14 +16,14 @@ WINDOW = {"display_name": "Window"}
 
 
 async def window(person: Person) -> Json:
-    """Enter by a window that shares `person`'s host; the person's own handle stays what it was."""
+    """Enter by a window in `person`'s host; the person's own handle stays the same."""
     result = await person.tool("chat_enter", WINDOW)
     entered: Json = result["structuredContent"]
     return entered
 
 
 async def test_a_window_always_gets_a_handle_of_its_own(there: Crowd, era: Era) -> None:
-    """Two calls of `chat_enter` are two people, also in a session whose model waits already."""
+    """Two calls of `chat_enter` are two people, also beside a waiting model in the same session."""
     ann = await there.person(era)
     await ann.enter("Ann", handle=ann.handle or None)
     first = await window(ann)
@@ -43,7 +43,7 @@ async def test_a_window_enters_again_with_its_handle(there: Crowd, era: Era) -> 
 
 
 async def test_a_models_handle_is_no_windows(there: Crowd, era: Era) -> None:
-    """`chat_enter` refuses a handle that `enter_queue` gave, so no model's connection becomes a window's."""
+    """`chat_enter` refuses a handle from `enter_queue`, so no model's connection becomes a window's."""
     ann = await there.person(era)
     await ann.enter("Ann")
     refusal = await ann.refused("chat_enter", handle=ann.handle)
@@ -81,7 +81,7 @@ async def test_a_persons_chat_never_becomes_the_sessions(there: Crowd, tool: str
         seen = await host.call("wait_for_events", cursor=0, handle=mine)
         assert texts(seen["events"]) == ["for the person alone"]
         ann, cat = await there.pair("2025", "2025")
-        await host.call("get_status", handle=ann.handle)  # a handle that the session shows, and hears
+        await host.call("get_status", handle=ann.handle)  # a handle shown in the session, with its events on the stream
         await cat.say("for the model")
         heard = await frames.next()
         assert heard.params["message"] == "for the model"
@@ -115,7 +115,7 @@ def place_of(running: Running, connection_id: str) -> object:
 
 
 async def test_a_window_that_vanishes_leaves_no_ghost(era: Era) -> None:
-    """A window that makes no call for 45 seconds is gone, in the queue and in a room; a model may think for longer."""
+    """A window without a call for 45 seconds is gone, in the queue and in a room; a model may think for longer."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.modern()
@@ -135,7 +135,7 @@ async def test_a_window_that_vanishes_leaves_no_ghost(era: Era) -> None:
 
 
 async def test_the_grace_of_a_window_stays_with_it(era: Era) -> None:
-    """The next partner, and `enter_queue` with its handle, leave a window as attended as it was."""
+    """After the next partner, and after `enter_queue` with its handle, its grace is the same."""
     clock = FakeClock()
     async with serving(clock=clock, **GRACES) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.modern()

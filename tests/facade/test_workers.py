@@ -1,4 +1,4 @@
-"""`--workers`: several processes on one port and one log, as an operator runs them."""
+"""`--workers`: several processes on one port and one log, in the form for operators."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[RedisServer]:
-    """A server for all tests of this module; each has a log of its own."""
+    """Run a server for all tests of this module; each has a log of its own."""
     with running("valkey") as server:
         yield server
 
 
 @pytest.fixture
 def log(valkey: RedisServer, request: pytest.FixtureRequest) -> str:
-    """The URL of a log of one's own."""
+    """Return the URL of a new log."""
     return valkey.url(f"log{abs(hash(request.node.name))}")
 
 
 async def statuses(workers: Supervised, calls: int) -> Counter[object]:
-    """How that many calls, each on a connection of its own, were answered."""
+    """Return the statuses of that many calls, each on a connection of its own."""
     answered: Counter[object] = Counter()
     for _ in range(calls):
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -81,7 +81,7 @@ async def test_several_workers_serve_one_port(log: str) -> None:
 
 
 def command_of(pid: int) -> bytes:
-    """What `ps` shows of a process."""
+    """Return the command line of a process, as in `ps`."""
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
@@ -110,7 +110,7 @@ async def test_a_signal_ends_all_with_everything_answered(log: str, number: sign
 
 @pytest.mark.slow
 async def test_a_second_signal_ends_all_at_once(log: str) -> None:
-    """A client that holds its connection open holds nobody then."""
+    """An open connection of a client then holds nothing up."""
     async with supervised(log) as workers:
         await workers.logged("workers_ready")
         with socket.create_connection(("127.0.0.1", workers.port)) as half:
@@ -127,7 +127,7 @@ async def test_a_second_signal_ends_all_at_once(log: str) -> None:
 
 @pytest.mark.slow
 async def test_a_worker_that_is_killed_comes_back(log: str) -> None:
-    """The others go on serving meanwhile; nothing that was acknowledged is lost."""
+    """The others go on serving meanwhile; no acknowledged message is lost."""
     async with supervised(log, workers=3) as workers:
         await workers.logged("workers_ready")
         there = workers.people()
@@ -143,7 +143,7 @@ async def test_a_worker_that_is_killed_comes_back(log: str) -> None:
 
 
 async def say_until(bob: Modern | InSession, kill: Callable[[], None], workers: Supervised) -> list[str]:
-    """Bob speaks on and on; what was acknowledged, until the worker that is killed meanwhile is ready again."""
+    """Let Bob send on and on until the killed worker is ready again; return the acknowledged messages."""
     said: list[str] = []
     async with asyncio.timeout(WITHIN_SECONDS):
         for number in itertools.count():
@@ -151,7 +151,7 @@ async def say_until(bob: Modern | InSession, kill: Callable[[], None], workers: 
                 kill()
             try:
                 await bob.say(f"m{number}", client_message_id=f"m{number}")
-            except httpx.TransportError:  # by the one that was killed
+            except httpx.TransportError:  # from the killed one
                 continue
             said.append(f"m{number}")
             if len(workers.events("ready")) == workers.workers + 1:
@@ -161,7 +161,7 @@ async def say_until(bob: Modern | InSession, kill: Callable[[], None], workers: 
 
 @pytest.mark.slow
 async def test_workers_are_replaced_without_a_failed_call(log: str) -> None:
-    """SIGHUP: one after the other, a new one first. A stream resumes where it ended, at another."""
+    """SIGHUP replaces them one by one, the new one first. A stream resumes at another, where it ended."""
     async with supervised(log, workers=2) as workers:
         await workers.logged("workers_ready")
         before = workers.pids()
@@ -191,7 +191,7 @@ async def test_workers_are_replaced_without_a_failed_call(log: str) -> None:
 
 @pytest.mark.slow
 async def test_a_replacement_that_can_not_start_replaces_nobody(log: str, tmp_path: Path) -> None:
-    """The workers that are there go on, and a line says why."""
+    """The old workers go on, and a line gives the reason."""
     denied = tmp_path / "denied"
     denied.write_text("192.0.2.1\n")
     async with supervised(log, "--deny-peers", str(denied)) as workers:
@@ -210,7 +210,7 @@ async def test_a_replacement_that_can_not_start_replaces_nobody(log: str, tmp_pa
 
 @pytest.mark.slow
 async def test_a_worker_that_is_refused_later_leaves_the_others_alone() -> None:
-    """It is tried again, after longer and longer pauses, until the store is as it should be."""
+    """It is tried again, after growing pauses, until the store has the right setting."""
     with running("valkey") as server:
         async with supervised(server.url()) as workers:
             await workers.logged("workers_ready")
@@ -230,7 +230,7 @@ async def test_a_worker_that_is_refused_later_leaves_the_others_alone() -> None:
 
 @pytest.mark.slow
 async def test_a_worker_that_finds_a_replica_waits_for_its_promotion() -> None:
-    """As for a store that is away: an address may lead there for the moments of a failover."""
+    """It waits as for an unreachable store: an address may lead to a replica for moments of a failover."""
     with running("valkey") as server:
         async with supervised(server.url()) as workers:
             await workers.logged("workers_ready")
@@ -262,7 +262,7 @@ async def test_a_start_that_fails_for_no_known_reason_is_one_line(tmp_path: Path
 
 @pytest.mark.slow
 async def test_workers_end_with_a_supervisor_that_is_killed(log: str) -> None:
-    """By themselves, and in order."""
+    """They end by themselves, and in order."""
     async with supervised(log) as workers:
         await workers.logged("workers_ready")
         left = workers.pids()
@@ -273,7 +273,7 @@ async def test_workers_end_with_a_supervisor_that_is_killed(log: str) -> None:
 
 
 async def test_a_port_that_is_taken_is_one_line(log: str) -> None:
-    """The port of clients, or one of an operator's."""
+    """It may be the port of clients, or one of an operator's."""
     admin_port = free_ports(3)
     port = admin_port + 2
     with socket.create_server(("127.0.0.1", port)):
@@ -286,7 +286,7 @@ async def test_a_port_that_is_taken_is_one_line(log: str) -> None:
 
 
 async def refused(*arguments: str) -> str:
-    """The last line of a command line that was turned down; warnings may come first."""
+    """Return the last line of a refused command line; warnings may come first."""
     process = await started(*arguments)
     _, err = await process.communicate()
     assert process.returncode == 2, err.decode()
@@ -295,7 +295,7 @@ async def refused(*arguments: str) -> str:
 
 @pytest.mark.slow
 async def test_a_log_that_refuses_all_workers_is_one_line(valkey: RedisServer) -> None:
-    """A wrong password: status 2 at once, whatever they are doing."""
+    """After a wrong password, the status is 2 at once, in any state of the workers."""
     async with supervised(valkey.url(user="ann:wrong@")) as workers:
         assert await workers.ended() == 2
         assert workers.texts == ["chat-broker: Redis refuses the user or the password of the log's URL; check both"]
@@ -304,7 +304,7 @@ async def test_a_log_that_refuses_all_workers_is_one_line(valkey: RedisServer) -
 
 @pytest.mark.slow
 async def test_a_log_that_refuses_is_one_line(valkey: RedisServer) -> None:
-    """The same of a single process."""
+    """A single process answers a wrong password alike."""
     process = await started("serve", "--port", "0", "--log", valkey.url(user="ann:wrong@"))
     _, err = await process.communicate()
     assert process.returncode == 2
@@ -315,7 +315,7 @@ async def test_a_log_that_refuses_is_one_line(valkey: RedisServer) -> None:
 
 @pytest.mark.slow
 async def test_a_free_port_is_the_same_for_all(log: str) -> None:
-    """`--port 0`: the line that names it is true."""
+    """With `--port 0`, the printed line has the real port."""
     async with supervised(log, "--port", "0") as workers:
         url = (await workers.logged("serving"))["url"]
         await workers.logged("workers_ready")
@@ -323,7 +323,7 @@ async def test_a_free_port_is_the_same_for_all(log: str) -> None:
 
 
 async def test_workers_are_started_by_a_supervisor_alone() -> None:
-    """Its variable is not for others."""
+    """The workers' variable is refused elsewhere."""
     assert "CHAT_BROKER_WORKER is for the processes that --workers starts" in await failed(
         "serve", "--port", "0", CHAT_BROKER_WORKER="1"
     )
@@ -331,7 +331,7 @@ async def test_workers_are_started_by_a_supervisor_alone() -> None:
 
 @pytest.mark.slow
 async def test_a_log_that_can_not_be_reached_is_waited_for() -> None:
-    """The server answers meanwhile, and says that it is starting; then it serves. An end is an end before that, too."""
+    """Meanwhile the server answers that it is starting; then it serves. It can also be stopped before that."""
     server = RedisServer("valkey")
     async with supervised(server.url()) as workers:
         await workers.logged("waiting_for_log", worker=1)
@@ -352,7 +352,7 @@ async def test_a_log_that_can_not_be_reached_is_waited_for() -> None:
 
 @pytest.mark.slow
 async def test_a_log_that_is_rolled_back_is_folded_anew(valkey: RedisServer) -> None:
-    """Every worker ends with status 1 and comes back; a new epoch keeps event ids of what was lost apart."""
+    """Every worker ends with status 1 and comes back; a new epoch sets the event ids of lost commits apart."""
     name = "rolled-back"
     keys = [f"{{{name}}}:{part}" for part in ("log", "texts")]
     async with supervised(valkey.url(name)) as workers:
@@ -396,7 +396,7 @@ async def test_workers_begin_anew_when_their_log_is_wiped(valkey: RedisServer) -
 
 @pytest.mark.slow
 async def test_a_service_manager_is_told(tmp_path: Path, log: str) -> None:
-    """When it serves, that it lives, and when it ends: a single process and a supervisor alike."""
+    """A single process and a supervisor report readiness, life and the end alike."""
     for arguments in ((), ("--workers", "2", "--log", log)):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             path = str(tmp_path / f"notify{len(arguments)}")
@@ -419,7 +419,7 @@ async def test_a_service_manager_is_told(tmp_path: Path, log: str) -> None:
 
 @pytest.mark.slow
 async def test_a_reload_of_a_single_process_ends_nothing() -> None:
-    """There is none to take over: a line says what to do. A worker takes no reload by itself either."""
+    """No process would take over: a line says what to do. A worker takes no reload by itself, either."""
     port = free_port()
     process = await started("serve", "--port", str(port), "--log-format", "json")
     async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
@@ -435,7 +435,7 @@ async def test_a_reload_of_a_single_process_ends_nothing() -> None:
 
 
 async def said_by(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
-    """The next log line of `event`."""
+    """Return the next log line of `event`."""
     assert process.stderr is not None
     async with asyncio.timeout(WITHIN_SECONDS):
         while (line := json.loads(await process.stderr.readline()))["event"] != event:
@@ -445,7 +445,7 @@ async def said_by(process: asyncio.subprocess.Process, event: str) -> dict[str, 
 
 @pytest.mark.slow
 async def test_a_terminal_that_is_closed_ends_a_single_process() -> None:
-    """In order, with its streams and waits."""
+    """It ends in order, with its streams and waits."""
     ours, theirs = os.openpty()
     with os.fdopen(theirs), os.fdopen(ours) as terminal:
         process = await asyncio.create_subprocess_exec(
@@ -466,7 +466,7 @@ async def test_a_terminal_that_is_closed_ends_a_single_process() -> None:
 
 @pytest.mark.slow
 async def test_a_single_process_has_a_port_for_its_operator() -> None:
-    """Health, readiness and numbers, and nothing for clients."""
+    """The port has health, readiness and numbers, and nothing for clients."""
     port = free_port()
     process = await started("serve", "--port", "0", "--admin-port", str(port), "--log-format", "json")
     try:

@@ -1,4 +1,4 @@
-"""The actors of scenarios: two strangers, one of each era, that are paired and talk before each of them."""
+"""Actors of the scenarios: two strangers, one of each era, paired and in conversation before each scenario."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.hostile.request import Request
 from tests.hostile.values import MARK
 
 IDLE_SECONDS_MAX = KEEP_ALIVE_SECONDS - 15
-"""A connection that was idle for longer is not used again: the server may be about to close it."""
+"""A connection idle for longer is not used again: the server may be about to close it."""
 STRANGER = f"{MARK}stranger"
 
 
 class HungUpError(Exception):
-    """The server closed a connection on which an answer was owed."""
+    """The server closed a connection with an answer still due."""
 
 
 class KeepAliveClient:
@@ -33,10 +33,10 @@ class KeepAliveClient:
         self._used = 0.0
 
     def ask(self, request: Request) -> Response:
-        """Send a request that has to be answered, and return the response.
+        """Send a request and return its response.
 
         Raises:
-            HungUpError: it was not.
+            HungUpError: the server closed the connection instead.
         """
         if self._connection is not None and time.monotonic() - self._used > IDLE_SECONDS_MAX:
             self.close()
@@ -81,21 +81,21 @@ class Actors:
         self.cursor = 0
 
     def enter(self) -> None:
-        """Open Ann's session, and pair the two; Bob says something."""
+        """Open Ann's session, and pair the two; Bob sends a first message."""
         self.session = self.new_session()
         while True:
             entered = self.as_ann("enter_queue", display_name="Ann")
             self.ann = entered["handle"]
             if entered["status"] == "waiting":
                 break
-            self.as_ann("leave_chat", room_id=entered["room_id"])  # someone from an earlier scenario
+            self.as_ann("leave_chat", room_id=entered["room_id"])  # a partner from an earlier scenario
         entered = self.as_bob("enter_queue", display_name=STRANGER)
         assert entered["status"] == "matched", "two strangers are not paired"
         self.bob, self.room, self.cursor = entered["handle"], entered["room_id"], entered["cursor"]
         self.as_bob("send_message", handle=self.bob, room_id=self.room, message=STRANGER)
 
     def talk(self) -> None:
-        """Send a message each way, and check that it arrives."""
+        """Send a message each way, and check its arrival."""
         said = [f"{MARK} to Ann", f"{MARK} to Bob"]
         self.as_bob("send_message", handle=self.bob, room_id=self.room, message=said[0])
         self.as_ann("send_message", room_id=self.room, message=said[1])
@@ -131,7 +131,7 @@ class Actors:
 
 
 def _result(response: Response) -> Any:
-    """Return the result of a tool."""
+    """Return the structured result of a tool."""
     text = response.body.decode()
     if response.is_stream:
         text = [line for line in text.split("\n") if line.startswith("data: ")][-1].removeprefix("data: ")

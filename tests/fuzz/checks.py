@@ -15,7 +15,7 @@ from tests.hostile.request import Request
 from tests.hostile.values import MARK
 
 OURS = ("Traceback", 'File "', "site-packages", "mcp_facade")
-"""What no answer shows."""
+"""No answer shows any of these."""
 
 REASONS_FOR_503 = (NO_STREAM, "Too many open sessions", "starting: try again in a moment")
 
@@ -29,10 +29,10 @@ PLAIN_TEXTS = {
     "Request body too large",
     "The request's head is too big",
 }
-"""What is said as plain text, by us or by a library."""
+"""Every plain-text answer, ours or a library's."""
 
 REPEATED: Sequence[tuple[str, str]] = (
-    # of the error's message, and why it may hold words of whoever asked; they go to nobody else
+    # of the error's message, and why it may repeat the sender's words; they go to no other client
     (r"Method not found", "the SDK names the method in `data`"),
     (r"Unsupported protocol version", "MCP 2026-07-28 wants the version in `data.requested`"),
     (r"Resource not found\. ", "MCP names the URI in `data.uri`; ours does so unless it might hold a handle"),
@@ -40,14 +40,14 @@ REPEATED: Sequence[tuple[str, str]] = (
 
 
 STRANGERS = {"partner", "events"}
-"""The fields of a refusal that hold a stranger's words, as data: the caller's room, and the last words in it."""
+"""The fields of a refusal with a stranger's words, as data: the caller's room, and the last words in it."""
 
 
 def check_dialogue(dialogue: Dialogue) -> None:
-    """Hold one connection's answers against what was asked on it.
+    """Check the answers of one connection against its requests.
 
     Raises:
-        AssertionError: saying what is wrong.
+        AssertionError: a check fails; the message says how.
     """
     for response in dialogue.responses:
         _check_response(response)
@@ -60,7 +60,7 @@ def check_dialogue(dialogue: Dialogue) -> None:
 
 
 def _ids_of(asked: Sequence[Request]) -> set[str] | None:
-    """The ids of what was asked, as JSON; `None` where some of it can't be read for sure."""
+    """Return the ids of the requests, as JSON, or `None` where one can't be read for sure."""
     ids = {"null"}
     for request in asked:
         if request.raw is not None and not request.body:
@@ -79,7 +79,7 @@ def _ids_of(asked: Sequence[Request]) -> set[str] | None:
 
 
 def _ids_answered(responses: Sequence[Response]) -> Iterator[str]:
-    """The ids of the answers, as JSON."""
+    """Return the ids of the answers, as JSON."""
     for response in responses:
         for line in response.body.decode().split("\n"):  # an id may hold other ends of lines
             body = line.removeprefix("data: ")
@@ -136,7 +136,7 @@ def _no_json(constant: str) -> Any:
 
 
 def _check_message(message: Any) -> None:
-    """A JSON-RPC 2.0 answer or notification, which repeats nobody's words where it is an error."""
+    """Check a JSON-RPC 2.0 answer or notification; an error in it repeats no words of a client."""
     assert message["jsonrpc"] == "2.0"
     if "method" in message:
         assert "id" not in message
@@ -160,10 +160,10 @@ def _check_message(message: Any) -> None:
 
 
 def check_log(text: str, secrets: Sequence[str]) -> None:
-    """Hold lines of the log against what may not be in them.
+    """Check lines of the log for forbidden contents.
 
     Raises:
-        AssertionError: saying what is.
+        AssertionError: a line has some; the message shows them.
     """
     assert "Traceback" not in text, f"a traceback in the log: {text[:4_000]}"
     assert '"level":"error"' not in text, f"an error in the log: {text[:4_000]}"

@@ -1,7 +1,7 @@
 """Many scenarios from few by mutation: acts of several put together, headers exchanged, bytes damaged.
 
-Hypothesis takes longer to make a scenario than a server does to answer it, so most scenarios of a long run are mutated
-ones. `smaller` goes the other way, from scenarios that fail to fewer of them.
+Hypothesis takes longer to make a scenario than a server to answer it, so most scenarios of a long run are mutated
+ones. `smaller` goes the other way, from failing scenarios to fewer of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LASTING = lasting()
 
 
 def mutated(pool: Sequence[Scenario], random: Random) -> Scenario:
-    """Return a scenario whose acts come from `pool`, most of them changed a little."""
+    """Return a scenario with acts from `pool`, most of them changed a little."""
     acts = [random.choice(random.choice(pool)) for _ in range(random.randint(1, ACTS_MAX))]
     if random.random() < 0.2:
         acts.insert(random.randint(0, len(acts)), Act(0, random.choice(LASTING), then="listen"))
@@ -80,10 +80,10 @@ def _damaged(text: bytes, random: Random) -> bytes:
 
 
 def smaller(batch: Sequence[Scenario], fails: Callable[[Sequence[Scenario]], bool]) -> Sequence[Scenario]:
-    """Remove scenarios, acts and headers from a batch that fails for as long as it fails; return the rest."""
+    """Remove scenarios, acts and headers from a failing batch as long as it still fails; return the rest."""
     while len(batch) > 1:
         half = len(batch) // 2
-        for part in (batch[half:], batch[:half]):  # the guilty one rather stands at the end
+        for part in (batch[half:], batch[:half]):  # the guilty one is more likely at the end
             if fails(part):
                 batch = part
                 break

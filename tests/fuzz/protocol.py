@@ -1,4 +1,4 @@
-"""HTTP of the client's side of a scenario, over blocking sockets."""
+"""The client's side of a scenario's HTTP, over blocking sockets."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ANSWERED_WITHIN_SECONDS = 8.0
 """An append may take five; all else takes milliseconds."""
 
 QUIET_SECONDS = 0.02
-"""How long the client listens on a connection that owes it nothing."""
+"""The time to listen on a connection with no answer due."""
 
 
 class HungError(AssertionError):
-    """A request that is owed an answer got none."""
+    """An answer was due, and none came."""
 
 
 class Response(NamedTuple):
-    """One HTTP response, as far as it came."""
+    """One HTTP response, or the received part of it."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,26 +58,26 @@ class FuzzConnection:
         self.closed = False
 
     def send(self, data: bytes) -> None:
-        """Write it, for as long as the server listens."""
+        """Send `data`, for as long as the server listens."""
         self.sent += data
         with contextlib.suppress(OSError):
             self.socket.sendall(data)
 
     def ask(self, request: Request, data: bytes) -> None:
-        """Write some of a request, or all of it."""
+        """Send part of a request, or all of it."""
         self.asked.append(request)
         self.is_owed = self.is_owed and request.is_owed_an_answer
         self.send(data)
 
     def listen(self) -> None:
-        """Read what comes next, if it comes soon."""
+        """Read the next bytes, if some come soon."""
         self.socket.settimeout(QUIET_SECONDS)
         with contextlib.suppress(TimeoutError, ConnectionError):
             self.received += self.socket.recv(1 << 20)
         self.socket.settimeout(ANSWERED_WITHIN_SECONDS)
 
     def finish(self) -> Dialogue:
-        """Read what is owed, or for a moment if nothing is."""
+        """Read the answers that are due; without any, listen for a moment."""
         deadline = time.monotonic() + (ANSWERED_WITHIN_SECONDS if self.is_owed else QUIET_SECONDS)
         responses, rest = self.parsed()
         while not self.closed and not self._is_satisfied(responses):
@@ -115,7 +115,7 @@ class FuzzConnection:
         return responses, data
 
     def _is_satisfied(self, responses: list[Response]) -> bool:
-        """Tell if all that is owed has come: a stream lasts, and requests after it on its connection wait."""
+        """Tell if all due answers have come; a stream has no end, and later requests on its connection wait."""
         if not self.is_owed:
             return False
         if responses and not responses[-1].complete:
@@ -129,7 +129,7 @@ def _lasts(request: Request) -> bool:
 
 
 def _response(head: bytes, rest: bytes, method: bytes) -> tuple[Response, bytes]:
-    """Return the response that begins so, and the bytes after it.
+    """Return the response with this head, and the bytes after it.
 
     Raises:
         AssertionError: it is no HTTP.
@@ -162,10 +162,10 @@ def _unchunked(data: bytes) -> tuple[bytes, bool, bytes]:
 
 
 def carry_out(scenario: Scenario, values: Mapping[bytes, bytes], port: int) -> list[Dialogue]:
-    """Carry out `scenario`; return the dialogue on each connection that was not hung up.
+    """Carry out `scenario`; return the dialogue on each connection except those of a hang-up.
 
     Raises:
-        HungError: there was no answer where one is owed.
+        HungError: an answer is due, and none came.
     """
     connections: dict[int, FuzzConnection] = {}
     held: list[tuple[FuzzConnection, bytes]] = []

@@ -1,8 +1,7 @@
-"""The broker as `chat-broker serve` runs it, in a process of its own that also tells what it holds.
+"""The broker as `chat-broker serve` runs it, in a process of its own, with a probe of its contents.
 
-Both sockets are given by whoever starts it: one to listen on, and one to ask by. That answers one line for each word
-that it is sent: `report`, what is alive; `sweep`, the same after every session that nobody uses was ended, as if its
-time were up.
+The parent process passes both sockets: one to listen on, and one for the probe. The probe answers each word with one
+line: `report`, all live objects; `sweep`, the same after the end of every unused session, as if its time were up.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.tools.results import status_of
 
 POLICY = Policy(
-    # What stands in the way of many requests a second is turned off; what is remembered is little, so that it is
-    # full soon and growth shows; waits are short, so that one that hangs shows.
+    # Limits that would slow the requests are off. Little is remembered, so that it is full soon and growth shows. Waits
+    # are short, so that a hang shows.
     messages_per_10s_max=1_000_000,
     queue_commands_per_10s_max=1_000_000,
     handles_minted_per_10s_max=1_000_000,
@@ -46,7 +45,7 @@ POLICY = Policy(
 
 
 class ProbedApp(ChatApp):
-    """The application, and a door to look in by."""
+    """The application, and a probe of its contents."""
 
     probe_descriptor = 0
 
@@ -102,11 +101,11 @@ def _where(task: asyncio.Task[Any]) -> str:
 
 
 def main() -> None:
-    """Serve, until the process is ended: `python -m tests.fuzz.server LISTENING PROBE`, two descriptors."""
+    """Serve until the process ends: `python -m tests.fuzz.server LISTENING PROBE`, two descriptors."""
     listening, ProbedApp.probe_descriptor = map(int, sys.argv[1:])
     mcp_facade.app.ChatApp = ProbedApp
     vars(mcp_facade.serve)["listen"] = lambda host, port: socket.socket(fileno=listening)
-    broker.streams.SLOT_MS = 3_600_000  # who has gone has to be noticed before a ping to them fails
+    broker.streams.SLOT_MS = 3_600_000  # a departure must be noticed without a failing ping
     configure_logs("json", "info")
     mcp_facade.serve.serve(Settings(policy=POLICY, reads_per_10s_max=1_000_000))
 

@@ -1,4 +1,4 @@
-"""A server process under fire: what it says on its log, what it holds, and whether strangers still meet."""
+"""A server process under fire: its log, its live objects, and the matches of strangers at it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fuzz.server import POLICY
 from tests.hostile.scenarios import Scenario, to_text
 
 ANSWERS_WITHIN_SECONDS = 60
-"""Its probe; at the start that is when all is imported, beside whatever else a machine has to do."""
+"""The probe's first answer comes after all imports, perhaps on a busy machine."""
 AT_REST_WITHIN_SECONDS = 10
 ENDS_WITHIN_SECONDS = 10
 SCENARIOS_A_PAIR = 10
@@ -49,7 +49,7 @@ class ServerUnderFire:
         self._uses = 0
         self._at_rest: dict[str, Any] = {}
         self._report("report")
-        self.rest()  # whatever is made once, is made
+        self.rest()  # all lazy initialisation is done by now
         self._at_rest = self._settled()
 
     def attack(self, scenario: Scenario) -> list[Dialogue]:
@@ -90,7 +90,7 @@ class ServerUnderFire:
         self._secrets = [*self._secrets[-8:], *secrets]
 
     def rest(self) -> None:
-        """Check that the server is back to its state before the first client."""
+        """Check the server's return to its state before the first client."""
         self._uses = 0
         _in_time(self._meet_and_talk)
         metrics = self.client.get(b"/metrics")
@@ -122,11 +122,11 @@ class ServerUnderFire:
 
     @property
     def log_end(self) -> str:
-        """The end of all that it has logged."""
+        """The end of the server's whole log."""
         return self._log.read_text()[-LOG_CHARS_SHOWN_MAX:]
 
     def memory_bytes(self) -> int:
-        """Its resident memory."""
+        """Return the server's resident memory."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * PAGE_BYTES
 
     def _report(self, word: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _difference(held: Mapping[str, Any], at_rest: Mapping[str, Any]) -> dict[str
 
 
 def _in_time(act: Callable[[], None]) -> None:
-    """Carry out an act of strangers; repeat it if it took long enough for them to be taken for gone."""
+    """Carry out an act of strangers; repeat it if it took longer than their grace."""
     for _ in range(TRIES_MAX - 1):
         began = time.monotonic()
         try:
@@ -157,7 +157,7 @@ def _in_time(act: Callable[[], None]) -> None:
 
 @contextmanager
 def under_fire() -> Iterator[ServerUnderFire]:
-    """A server process, ended afterwards."""
+    """Run a server process, and end it afterwards."""
     probing, probed = socket.socketpair()
     probing.settimeout(ANSWERS_WITHIN_SECONDS)
     with tempfile.NamedTemporaryFile(prefix="fuzz-", suffix=".log") as log, probing, probing.makefile("rw") as probe:
@@ -201,7 +201,7 @@ def fails(scenarios: Sequence[Scenario]) -> bool:
 
 
 def written(scenarios: Sequence[Scenario]) -> str:
-    """The name of a new file that holds them."""
+    """Write `scenarios` to a new file; return its name."""
     with tempfile.NamedTemporaryFile("w", prefix="fuzz-", suffix=".json", delete=False) as file:
         file.write(to_text(scenarios))
     return file.name

@@ -1,4 +1,4 @@
-"""The answers of `python -m tests.fuzz` to files that it can't use; written files can be read."""
+"""The answers of `python -m tests.fuzz` to unusable files; written files can be read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOLDS_NONE = {
 
 
 def refused(capsys: pytest.CaptureFixture[str], command: str, file: Path) -> str:
-    """The one line with which `file` is turned down."""
+    """Return the one line that refuses `file`."""
     assert main([command, str(file)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -45,7 +45,7 @@ def refused(capsys: pytest.CaptureFixture[str], command: str, file: Path) -> str
 
 
 def test_what_was_written_is_read() -> None:
-    """Every byte of it."""
+    """A written file is read back, every byte of it."""
     assert from_text(WRITTEN) == [SCENARIO]
 
 
@@ -53,7 +53,7 @@ def test_what_was_written_is_read() -> None:
 def test_a_file_that_can_not_be_read_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:
-    """One that is not there, and a directory."""
+    """The error about a missing file or a directory is one line."""
     assert "there.json can't be read: No such file" in refused(capsys, command, tmp_path / "there.json")
     assert "can't be read: Is a directory" in refused(capsys, command, tmp_path)
 
@@ -62,14 +62,14 @@ def test_a_file_that_can_not_be_read_is_one_line(
 def test_a_file_that_holds_no_scenarios_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, what: str
 ) -> None:
-    """Whatever else it holds."""
+    """A file with other contents is refused with one line."""
     file = tmp_path / "some.json"
     file.write_text(HOLDS_NONE[what])
     assert "some.json holds no scenarios" in refused(capsys, "replay", file)
 
 
 def test_a_file_that_is_no_text_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Nor any JSON."""
+    """A file of bytes that are no text, and so no JSON, is refused with one line."""
     file = tmp_path / "some.json"
     file.write_bytes(b"\xff\x00")
     assert "some.json holds no scenarios" in refused(capsys, "smaller", file)

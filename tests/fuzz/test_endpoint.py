@@ -1,7 +1,7 @@
-"""The endpoint of a real server process under requests that are wrong in every way that could be thought of.
+"""The endpoint of a real server process under requests that are wrong in every known way.
 
-`EXAMPLES` says how many scenarios Hypothesis makes; ten times as many are mutations of them and of the named cases. The
-same `SEED` makes the same of both.
+`EXAMPLES` is the number of scenarios from Hypothesis; ten times as many are mutations of them and of the named cases.
+The same `SEED` makes the same of both.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ SCENARIOS_A_BATCH = 100
 WARM_UP_ROUNDS = 4
 ROUNDS = 8
 GROWTH_BYTES_MAX = 1_048_576
-"""In the rounds after the warm-up, together; a request that left 1 KB behind would be over it."""
+"""The bound for the rounds after the warm-up, together; a leak of 1 KB a request would exceed it."""
 
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[ServerUnderFire]:
-    """One server takes all of it."""
+    """Start one server for all of the scenarios."""
     with under_fire() as target:
         yield target
 
 
 class Attack:
-    """Carries out scenarios one after the other; after each batch the server has to come to rest."""
+    """Runs scenarios one after the other; after each batch the server must return to rest."""
 
     def __init__(self, target: ServerUnderFire) -> None:
         self._target = target
         self._batch: list[Scenario] = []
 
     def carry_out(self, scenario: Scenario) -> None:
-        """One more.
+        """Carry out one more scenario.
 
         Raises:
-            AssertionError, HungUpError: something does not hold; notes say how to see it again.
+            AssertionError, HungUpError: a check fails; notes give the commands that repeat it.
         """
         self._batch.append(scenario)
         with self._told():
@@ -57,7 +57,7 @@ class Attack:
             self.rest()
 
     def rest(self) -> None:
-        """Hold the server to what it held before; whatever is left of one scenario shows only now.
+        """Check the server's return to its first state; only now does a leak of one scenario show.
 
         Raises:
             AssertionError, HungUpError: as above.
@@ -90,7 +90,7 @@ def test_an_id_is_held_against_what_was_sent(target: ServerUnderFire) -> None:
 
 
 def test_nothing_that_is_sent_upsets_the_endpoint(target: ServerUnderFire) -> None:
-    """No 5xx, no hang, no traceback, no secret, no leak; and strangers are paired in between."""
+    """No scenario causes a 5xx, a hang, a traceback, a leaked secret or a leak; strangers are paired in between."""
     attack = Attack(target)
     for scenario in [*from_cases(), *made(scenarios(), EXAMPLES, SEED)]:
         attack.carry_out(scenario)
@@ -98,7 +98,7 @@ def test_nothing_that_is_sent_upsets_the_endpoint(target: ServerUnderFire) -> No
 
 
 def test_no_mutation_of_it_upsets_the_endpoint(target: ServerUnderFire) -> None:
-    """The same of many more, in which what belongs to one request is found in another."""
+    """Many more scenarios pass the same checks, with parts of one request in another."""
     attack, random = Attack(target), Random(SEED)
     pool = [*from_cases(), *made(scenarios(), EXAMPLES, SEED + 1)]
     for _ in range(MUTATED):
@@ -107,7 +107,7 @@ def test_no_mutation_of_it_upsets_the_endpoint(target: ServerUnderFire) -> None:
 
 
 def test_memory_does_not_grow(target: ServerUnderFire) -> None:
-    """The same scenarios round after round leave nothing more behind, once the server has seen all of them."""
+    """The same scenarios, round after round, leave nothing more behind, once the server has seen all of them."""
     pool = made(scenarios(), min(EXAMPLES, 100), 0)
     attack = Attack(target)
     memory_bytes: list[int] = []

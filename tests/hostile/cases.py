@@ -1,4 +1,4 @@
-"""Named cases of bytes on one connection, of which a fast path may see another part than the rest."""
+"""Named cases of bytes on one connection; a fast path may see another part of them than the other layers."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ HEALTHZ = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 class Pause(Enum):
     """An act of a client between two sends."""
 
-    ROUND_TRIP = auto()  # waits until the server has read what was sent, so that what follows is a segment of its own
+    ROUND_TRIP = auto()  # waits until the server has read all bytes so far; the next ones are a segment of their own
     ANSWERED = auto()  # waits for one more answer
     EVENT = auto()  # waits for one more event of a stream
     CONTINUE = auto()  # waits for `100 Continue`
     SPOKEN_TO = auto()  # its partner says something
-    END = auto()  # says that it has no more to send (FIN)
+    END = auto()  # announces the end of its data (FIN)
 
 
 ROUND_TRIP, ANSWERED, EVENT, CONTINUE, SPOKEN_TO, END = Pause
@@ -47,15 +47,15 @@ class ChatRequests(NamedTuple):
     """Requests of a member of a room."""
 
     call: Request
-    """It says something to the partner."""
+    """A call: it sends a message to the partner."""
     wait: Request
-    """A call that lasts until the partner says something."""
+    """A call that lasts until the partner's next message."""
     stream: Request
-    """The request that opens the stream of the era."""
+    """The request for the stream of the era."""
 
 
 def chat_requests(handle: str, room_id: str, cursor: int | Raw, session_id: str | None) -> ChatRequests:
-    """Return the requests of the member of that handle; it has a session, or speaks 2026-07-28."""
+    """Return the requests of the member of that handle, in its session or in 2026-07-28."""
 
     def call(name: str, **arguments: Any) -> Request:
         params = {"name": name, "arguments": {"handle": handle, **arguments}}
@@ -89,7 +89,7 @@ Cases = Mapping[str, Case]
 
 
 def _in_segments(wire: bytes, *ends: int) -> list[ClientStep]:
-    """Return `wire` in segments that end there."""
+    """Return `wire` in segments with these ends."""
     cuts = [0, *(end % len(wire) for end in ends), len(wire)]
     segments: list[ClientStep] = []
     for begin, end in pairwise(cuts):

@@ -37,14 +37,14 @@ T = TypeVar("T")
 
 
 def weighed(choices: Sequence[T], likely: Collection[str]) -> list[T]:
-    """Return `choices`, of which those that are named in `likely`, or are such a name, make up most."""
+    """Return `choices`, mostly those with a name in `likely`."""
     favoured = [choice for choice in choices if getattr(choice, "__name__", choice) in likely]
     return [*choices, *favoured * (2 * len(choices) // len(favoured))] if favoured else list(choices)
 
 
 @st.composite
 def changed(draw: Any, draft: Draft, changes: Sequence[Change], likely: Collection[str] = ()) -> Draft:
-    """Draw `draft` with one to three of `changes` made to it, those named in `likely` before others."""
+    """Draw `draft` with one to three of `changes` made to it, preferably those named in `likely`."""
     changes = weighed(changes, likely)
     draft = copy.deepcopy(draft)
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
@@ -121,7 +121,7 @@ def value_more(draw: Any, draft: Draft) -> None:
 
 
 def argument(draw: Any, draft: Draft) -> None:
-    """An argument of a tool call has an odd value, or there is one that the tool does not take."""
+    """An argument of a tool call has an odd value, or the tool does not know it."""
     params = draft.body.get("params") if isinstance(draft.body, dict) else None
     arguments = params.get("arguments") if isinstance(params, dict) else None
     if isinstance(arguments, dict):
@@ -198,7 +198,7 @@ def body_bytes(draw: Any, draft: Draft) -> None:
 
 
 def no_length(draw: Any, draft: Draft) -> None:
-    """The length of the body is not told."""
+    """No header gives the length of the body."""
     draft.framing = "none"
 
 
@@ -208,12 +208,12 @@ def method(draw: Any, draft: Draft) -> None:
 
 
 def target(draw: Any, draft: Draft) -> None:
-    """Another path, or something that is none."""
+    """Another path, or no path at all."""
     draft.target = draw(TARGETS)
 
 
 def framing(draw: Any, draft: Draft) -> None:
-    """The end of the body is told in another way, or wrongly."""
+    """The end of the body is given in another way, or wrongly."""
     draft.framing = draw(st.sampled_from(FRAMINGS))
 
 
@@ -222,7 +222,7 @@ CHANGES: list[Change] = [
     *(value, value, value_gone, value_more, argument, request_id, meta, meta),
     *(style, member_twice, body_bytes, other_body, no_length, method),
 ]
-"""Those that an application sees, after an HTTP server has read the request."""
+"""The changes an application sees, after an HTTP server has read the request."""
 
 WIRE_CHANGES: list[Change] = [*CHANGES, argument, argument, target, framing, framing]
-"""All of them."""
+"""The changes on the wire: all of them."""

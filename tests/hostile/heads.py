@@ -86,7 +86,7 @@ HEADER_VALUES: dict[bytes, list[bytes]] = {
     b"range": [b"bytes=0-1"],
     b"if-none-match": [b"*"],
 }
-"""By the name of the header."""
+"""Odd values, by the name of the header."""
 
 METHODS = st.sampled_from(
     [*(b"PUT", b"PATCH", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"PROPFIND", b"MKCOL", b"post")]

@@ -1,4 +1,4 @@
-"""Well-formed requests of both eras, in parts that can still be changed, and JSON-RPC messages of every kind."""
+"""Well-formed requests of both eras, in changeable parts, and JSON-RPC messages of every kind."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _HEADERS: list[Header] = [
 
 @dataclass
 class Draft:
-    """One HTTP request, in parts that can still be changed."""
+    """One HTTP request, in changeable parts."""
 
     headers: list[Header]
     body: Any  # a JSON value; `None` where there is none
@@ -107,7 +107,7 @@ class Draft:
 
     @property
     def text(self) -> bytes:
-        """The body as it is sent."""
+        """The body as sent."""
         if self.written is None:
             self.written = to_json(self.body) if self.body is not None else b""
         return self.written
@@ -117,7 +117,7 @@ class Draft:
         self.headers = [header for header in self.headers if header[0] not in names]
 
     def request(self) -> Request:
-        """Return the request; its length is added unless a header tells one already."""
+        """Return the request; its length is added unless a header gives one already."""
         says_length = any(name == b"content-length" for name, _ in self.headers)
         framing = "none" if says_length and self.framing == "length" else self.framing
         return Request(self.method, self.target, tuple(self.headers), self.text, self.version, framing)
@@ -142,7 +142,7 @@ def in_session(method: str, params: Json, session_id: str, request_id: Any = 1, 
 
 
 def opening(version: str = SESSIONS) -> Draft:
-    """Return the request that opens a session."""
+    """Return the request to open a session."""
     params = {"protocolVersion": version, "capabilities": {}, "clientInfo": dict(CLIENT_INFO)}
     draft = in_session("initialize", params, "", 0)
     draft.without_header(b"mcp-session-id")
@@ -156,7 +156,7 @@ def get_stream(session_id: str, version: str | None = SESSIONS) -> Draft:
 
 
 def end_session(session_id: str) -> Draft:
-    """Return the request that ends a session."""
+    """Return the request to end a session."""
     return Draft([*_HEADERS, *session_headers(session_id, None)], None, b"DELETE", framing="none", kind="DELETE")
 
 
@@ -179,7 +179,7 @@ def _header_text(value: Any) -> bytes:
 
 
 def posted(message: Json, session_id: str | None = None, version: str | None = None) -> Draft:
-    """Return `message` with the headers that go with it: those of that session, or of 2026-07-28."""
+    """Return `message` with its headers: those of that session, or of 2026-07-28."""
     if session_id is not None:
         return Draft([*_HEADERS, *session_headers(session_id, version)], message, kind="2025")
     params = message.get("params")
@@ -188,7 +188,7 @@ def posted(message: Json, session_id: str | None = None, version: str | None = N
 
 
 class Known(NamedTuple):
-    """Strategies for the values that arguments refer to: mostly existing ones, and rarely others."""
+    """Strategies for the referenced values of arguments: mostly existing ones, and rarely others."""
 
     handles: st.SearchStrategy[Any] = HANDLES
     rooms: st.SearchStrategy[Any] = ROOMS
@@ -201,7 +201,7 @@ BY_PLACEHOLDERS = Known()
 
 @st.composite
 def arguments(draw: st.DrawFn, tool: str, known: Known = BY_PLACEHOLDERS) -> Json:
-    """Draw what that tool takes, sometimes with an argument missing."""
+    """Draw arguments of that tool, sometimes with one missing."""
     of: dict[str, st.SearchStrategy[Any]] = {
         "display_name": TEXTS,
         "interests": st.lists(TEXTS, max_size=12),

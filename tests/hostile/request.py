@@ -1,4 +1,4 @@
-"""A request as bytes on the wire, with placeholders for values that are only known once there is a server.
+"""A request as bytes on the wire, with placeholders for values that only exist once a server runs.
 
 `@SESSION@` and its like stand for live values (`PLACEHOLDERS`).
 """
@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple, get_args
 PLACEHOLDERS = (
     b"@SESSION@",  # of 2025; in a room with the other
     b"@OTHER@",  # the other's session
-    b"@DEAD@",  # a session that was ended
+    b"@DEAD@",  # an ended session
     b"@HANDLE@",
-    b"@PARTNER@",  # the handle of the one of 2026 who is the partner
-    b"@WAITING@",  # the handle of someone who has left
+    b"@PARTNER@",  # the handle of the partner, of 2026
+    b"@WAITING@",  # the handle of a person after leaving
     b"@ROOM@",
-    b"@CLOSED@",  # a room that is closed
+    b"@CLOSED@",  # a closed room
     b"@CURSOR@",
     b"@EPOCH@",
 )
@@ -31,7 +31,7 @@ Framing = Literal[
     "length", "chunked", "small chunks", "trailer", "zipped chunks", "none", "short", "long", "both", "twice",
     "zeros", "signed",
 ]  # fmt: skip
-"""How the body's end is told: `short` and `long` lie about it, `both` and `twice` say it more than once."""
+"""The way to give the body's end: `short` and `long` lie about it, `both` and `twice` give it more than once."""
 
 FRAMINGS: tuple[Framing, ...] = get_args(Framing)
 HONEST: tuple[Framing, ...] = ("length", "chunked", "small chunks")
@@ -70,12 +70,12 @@ class Request(NamedTuple):
         return b"%b %b %b\r\n%b\r\n" % (self.method, filled(self.target, values), self.version, lines)
 
     def fields(self, values: Mapping[bytes, bytes]) -> list[Header]:
-        """Return all headers, with those that tell where the body ends."""
+        """Return all headers, with those for the end of the body."""
         given = [(filled(name, values), filled(value, values)) for name, value in self.headers]
         return given + self._framed(filled(self.body, values))[0]
 
     def _framed(self, body: bytes) -> tuple[list[Header], bytes]:
-        """Return the headers that tell the end of `body`, and the body as it is sent."""
+        """Return the headers for the end of `body`, and the body as sent."""
         size = len(body)
         lengths = {
             "length": [b"%d" % size],
@@ -95,7 +95,7 @@ class Request(NamedTuple):
                 return [(b"transfer-encoding", b"chunked")], _chunks(body, SMALL_CHUNK_BYTES) + LAST_CHUNK
             case "trailer":
                 return [(b"transfer-encoding", b"chunked")], _chunks(body, CHUNK_BYTES) + b"0\r\nx: y\r\n\r\n"
-            case "zipped chunks":  # which they are not
+            case "zipped chunks":  # a lie: they are not
                 return [(b"transfer-encoding", b"gzip, chunked")], _chunks(body, CHUNK_BYTES) + LAST_CHUNK
         return headers, body
 
@@ -121,6 +121,6 @@ def filled(text: bytes, values: Mapping[bytes, bytes]) -> bytes:
 
 
 def _chunks(body: bytes, chunk_bytes: int) -> bytes:
-    """Return `body` in chunks of at most so many bytes, without the empty one that ends it."""
+    """Return `body` in chunks of at most so many bytes, without the empty last one."""
     chunks = (body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes))
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)

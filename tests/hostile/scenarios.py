@@ -31,9 +31,9 @@ Then = Literal["go on", "listen", "hang up"]
 class Act(NamedTuple):
     """An act of a client on its `connection`: it sends a request, or the first `cut` hundredths of it.
 
-    `then` says how it goes on after a request that was cut: the rest is sent when all other acts are done, or the
-    client hangs up. A whole request may be hung up on too, or the client listens for a moment, so that its next act on
-    this connection comes while it is answered.
+    `then` is its next step after a cut request: the rest is sent after all other acts, or the client hangs up. A whole
+    request may be hung up on too, or the client listens for a moment, so that its next act on this connection comes
+    during the answer.
     """
 
     connection: int
@@ -117,7 +117,7 @@ def made(strategy: st.SearchStrategy[T], examples: int, seed: int) -> list[T]:
 
 
 def lasting() -> list[Request]:
-    """Return requests that open streams, one of each era."""
+    """Return requests for open streams, one of each era."""
     return [asked.stream for asked in _by_placeholders()]
 
 
@@ -131,7 +131,7 @@ def _by_placeholders() -> list[ChatRequests]:
 
 
 def _from_case(case: Case, asked: ChatRequests) -> Scenario:
-    """Return the requests and bytes of a case; the client listens at each pause, and hangs up where it ends."""
+    """Return the requests and bytes of a case; the client listens at each pause, and hangs up at its end."""
     acts: list[Act] = []
     for step in case.steps(asked):
         match step:
@@ -145,16 +145,16 @@ def _from_case(case: Case, asked: ChatRequests) -> Scenario:
 
 
 def to_text(scenarios: Sequence[Scenario]) -> str:
-    """Return `scenarios` as JSON that `from_text` reads; each byte is one character."""
+    """Return `scenarios` as JSON for `from_text`; each byte is one character."""
     acts = [[act._asdict() | {"request": act.request._asdict()} for act in scenario] for scenario in scenarios]
     return json.dumps(acts, indent=1, default=lambda text: text.decode("latin-1"))
 
 
 def from_text(text: str) -> list[Scenario]:
-    """Return the scenarios that `to_text` wrote.
+    """Return the scenarios in a text from `to_text`.
 
     Raises:
-        ValueError: it did not write this; the error says in one line what is wrong.
+        ValueError: the text has another source; the error says in one line what is wrong.
     """
     try:
         return [tuple(_act(act) for act in scenario) for scenario in json.loads(text)]
@@ -167,5 +167,5 @@ def _act(act: Mapping[str, Any]) -> Act:
     for name in ("method", "target", "body", "version", "raw"):
         request[name] = request[name].encode("latin-1") if request[name] is not None else None
     request["headers"] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request["headers"]]
-    # An instance would be taken as it is; a tuple is looked at, each value of it.
+    # msgspec takes an instance as it is, but checks each value of a tuple.
     return msgspec.convert((*Act(**{**act, "request": (*Request(**request),)}),), Act, builtin_types=[bytes])

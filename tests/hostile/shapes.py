@@ -18,7 +18,7 @@ EXPECT = (b"expect", b"100-continue")
 
 
 def adding(request: Request, *headers: Header) -> Request:
-    """Return `request` with `headers` after those that it has."""
+    """Return `request` with `headers` after its own."""
     return request._replace(headers=(*request.headers, *headers))
 
 
@@ -39,7 +39,7 @@ def old(request: Request) -> Request:
 
 
 def padded(request: Request, body_bytes: int) -> Request:
-    """Return `request` with white space after its body, so that it has that length."""
+    """Return `request` with white space after its body, up to that length."""
     return request._replace(body=request.body.ljust(body_bytes))
 
 

@@ -1,6 +1,6 @@
-"""Odd JSON values, and what the fields of this protocol may hold.
+"""Odd JSON values, and the values of this protocol's fields.
 
-Free text often holds `MARK`, so that a text of ours or a line of the log that repeats it is seen.
+Free text often holds `MARK`, so that its repetition in a text of ours or in a line of the log is seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SESSION_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", SESSIONS)
 
 
 class Raw(bytes):
-    """JSON, or something like it, that is written as it is."""
+    """JSON, or nearly JSON, written as it is."""
 
 
 def to_json(value: Any, **style: Any) -> bytes:

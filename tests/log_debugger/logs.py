@@ -29,7 +29,7 @@ from events.commands import (
 )
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.ids import ClientMessageId, ConnectionId, RoomId
-from events.log import DeliveryRecord, Snapshot
+from events.log import DeliveryRecord, OperationRecord, Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from mcp_facade.cli import main
@@ -136,11 +136,16 @@ def dumped(path: Path, commits: Iterable[Commit], more: bytes = b"") -> str:
     return str(path)
 
 
-def filed(path: Path, commits: Sequence[Commit], delivery_records: Sequence[DeliveryRecord] = ()) -> str:
-    """A broker's file with `commits`, and with notes of what was handed over."""
+def filed(
+    path: Path,
+    commits: Sequence[Commit],
+    delivery_records: Sequence[DeliveryRecord] = (),
+    operation_records: Sequence[OperationRecord] = (),
+) -> str:
+    """A broker's file with `commits`, and with notes of what was handed over and of what made no commit."""
     file = SqliteFile(path, "write")
     file.append(commits, expected=EMPTY_TIP)
-    file.record(delivery_records)
+    file.record(delivery_records, operation_records)
     file.close()
     return f"sqlite:{path}"
 

@@ -39,6 +39,7 @@ from tests.log_debugger.logs import (
     by_interests,
     conversation,
     dumped,
+    fair_company,
     filed,
     run_command,
     run_ok,
@@ -239,6 +240,32 @@ def test_the_one_that_is_asked_for_is_described(log: str) -> None:
         "  talk         0 messages in 0 s",
         "  message ids  0 remembered",
     ]
+
+
+@pytest.mark.parametrize("options", [(), ("--state-only",), ("--when", "type == room_opened")])
+@pytest.mark.parametrize(
+    ("who", "to", "position", "before"),
+    [("6f5d", 6, 4, "16.0 s"), ("0a1b", 6, 5, "15.0 s"), ("0a1b", 7, 5, "6 min 15 s"), ("b6cd", 4, 3, "1.7 s")],
+)
+def test_last_active_is_a_person_s_own_last_act(
+    log: str, options: tuple[str, ...], who: str, to: int, position: int, before: str
+) -> None:
+    """Being left, matched, taken out of a room or written to is no act of theirs, whichever lines are printed."""
+    asked = ("replay", log, "--connection", who, "--to", str(to), *options)
+    assert f"  last active  position {position}, {before} before" in run_ok(*asked).lines
+    if options != ("--state-only",):
+        assert [
+            one["state"]["connection"]["last_act"]["position"] for one in run_ok(*asked, "--json").objects[-1:]
+        ] == [position]
+
+
+def test_last_active_counts_reports_and_no_housekeeping(tmp_path: Path) -> None:
+    """Ann is matched at 9 and reports Cat at 10; Bob is dropped from a match at 4 and forgotten at last."""
+    log = filed(tmp_path / "log.db", fair_company().commits)
+    for to, act in (("9", "8, 20.0 s"), ("10", "10, 0 s")):
+        assert f"  last active  position {act} before" in run_ok("replay", log, "--connection", ANN, "--to", to).lines
+    trace = run_ok("trace", log, "--connection", BOB).lines
+    assert [line.split()[2:4] for line in trace if "last active" in line] == [["position", "3,"]]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -13,12 +14,12 @@ import apsw
 import msgspec
 import pytest
 
-from broker.delivery_log import FLUSH_MS
 from broker.errors import HOW_FAR
+from broker.record_buffer import FLUSH_MS
 from events.commands import AdoptPolicy, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueEntered, RoomOpened
-from events.log import DeliveryRecord
+from events.log import DeliveryRecord, OperationRecord
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from log_debugger.reading.deliveries import NOT_NOTED, NOT_NOTED_HERE, RECORD_DELAY_MS_MAX
@@ -40,6 +41,7 @@ from tests.log_debugger.logs import (
     run_ok,
     trimmed,
 )
+from tests.support.process import killed, serving
 
 HANDINGS = [
     DeliveryRecord(2, ANN, "get", START_MS + 41_203),
@@ -138,6 +140,60 @@ def test_of_the_last_second_nothing_is_concluded(tmp_path: Path) -> None:
         "And to you!": "no note yet that it was handed to Bob·b6cd: "
         "it is of the last second of the log, and notes come up to a second late",
     }
+
+
+@pytest.mark.parametrize("is_told_later", [False, True])
+@pytest.mark.parametrize("ended", ["stopped", "killed", "never known"])
+def test_before_an_unclean_end_nothing_is_concluded(tmp_path: Path, ended: str, is_told_later: bool) -> None:
+    """In the last second before it, wherever it stands; after an orderly end, and long before, it is as ever."""
+    first, stop = OperationRecord("started", START_MS, 0), OperationRecord("stopped", START_MS + 44_100, 4)
+    second = OperationRecord("started", START_MS + 44_900, 4)
+    notes = {"stopped": [first, stop, second], "killed": [first, second], "never known": [second]}[ended]
+    later = [DeliveryRecord(7, BOB, "result", START_MS + 430_000)] * is_told_later
+    lines = run_ok("trace", filed(tmp_path / "log.db", conversation().commits, later, notes), "--room", "2370").lines
+    after = {line.split('"')[1]: below.strip() for line, below in pairwise(lines) if '"' in line}
+    assert after["Hello, stranger."] == f"no note that it was handed to Ann·6f5d: {FETCHED}"
+    if ended == "stopped":
+        assert after["Hello!"].startswith("no note that it was handed to Bob·b6cd")
+        assert ("something later was" in after["Hello!"]) is is_told_later
+    else:
+        assert after["Hello!"] == (
+            "no conclusion whether it was handed to Bob·b6cd: "
+            "the broker ended without storing its last notes, up to a second of them"
+        )
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_real_broker_s_end_is_known(tmp_path: Path, is_killed: bool) -> None:
+    """Killed right after a delivery, its log claims nothing of it; stopped, it knows of it."""
+    log = f"sqlite:{tmp_path / 'log.db'}"
+
+    async def scenario() -> None:
+        async with serving("--log", log) as broker:
+            crowd = broker.people()
+            one, other = await crowd.pair()
+            await one.say("Last words.")
+            await other.hear()
+            if is_killed:
+                await killed(broker.process)
+            else:
+                await crowd.close()
+                assert (await broker.terminate())[0] == 0
+            if is_killed:
+                await crowd.close()
+        async with serving("--log", log) as broker:
+            assert (await broker.terminate())[0] == 0
+
+    asyncio.run(scenario())
+    with closing(SqliteFile(tmp_path / "log.db", "write")) as file:  # the log goes on, minutes later
+        state = fold(file.read(0, 100))
+        file.append(Script(state).enters(state.at_ms - START_MS + 100_000, CAT, "Cat").commits, expected=state.tip)
+    room = next(
+        one["events"][-1]["room_id"] for one in run_ok("replay", log, "--type", "room_opened", "--json").objects
+    )
+    lines = run_ok("trace", log, "--room", room).lines
+    told = next(below.strip() for line, below in pairwise(lines) if "Last words." in line)
+    assert told.startswith(("no conclusion", "handed to") if is_killed else "handed to"), told
 
 
 def test_a_file_that_was_loaded_has_notes_of_what_came_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

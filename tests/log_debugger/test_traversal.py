@@ -11,14 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.codec import encode_commit
+from events.codec import decode_commit, encode_commit
+from events.commands import NextPartner
 from events.commit import EMPTY_TIP, BrokenChainError, Commit
+from events.events import RoomClosed, RoomOpened
 from events.log import Snapshot
 from events.sqlite.file import SqliteFile
-from log_debugger.reading import traversal
-from log_debugger.reading.iterate import LogEntry, conversations_in, iterate
+from log_debugger.reading import iterate as iterating
+from log_debugger.reading import own_acts, short_names, sources, times, traversal
+from log_debugger.reading.iterate import LogEntry, conversations_after, conversations_in, iterate
 from log_debugger.reading.sources import open_source
-from log_debugger.reading.traversal import Traversal, none
+from log_debugger.reading.traversal import Traversal, state_folded
+from log_debugger.telling.describe import open_rooms
 from projections.snapshots import STATE_CODEC
 from tests.log_debugger.crowds import LITTLE, crowd, states_of
 from tests.log_debugger.logs import run_ok
@@ -46,8 +50,9 @@ def small_pages() -> object:
     """Let logs of some hundred commits have many pages, and let every snapshot save work."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(traversal, "PAGE_COMMITS", 7)
-        patch.setattr(traversal, "PENDING_MAX", 40)
+        patch.setattr(traversal, "PENDING_MAX", 10)
         patch.setattr(traversal, "JUMP_COMMITS_MIN", 3)
+        patch.setattr(own_acts, "PAGE_COMMITS", 7)
         yield patch
 
 
@@ -56,27 +61,42 @@ def small_pages() -> object:
 def test_it_tells_the_same_as_a_fold_of_every_commit(
     path: Path, seed: int, snapshots_at: set[int], last: int, every: int
 ) -> None:
-    """For any log, snapshots and wanted commits: the same steps and conversations, and the same end."""
+    """For any log, snapshots and wanted commits: the same steps, the same of the rooms they close, and the same end."""
     commits = crowd(seed, 150, policy=LITTLE)[:120]
     last = min(last, len(commits))
     lines = {encode_commit(commit): commit.position for commit in commits}
     name = filed(path / "log.db", commits, sorted(at for at in snapshots_at if at <= len(commits)))
     with closing(open_source(name)) as source:
         folded = list(iterate(source, last))
-        passed: list[LogEntry] = []
         one = Traversal(source, last, lambda stored: _has_any(stored, lines, every), lambda commits: None)
-        passed += one.entries()
-        assert passed == [entry for entry in folded if entry.step.commit.position % every == 0]
-        if folded:
-            assert one.end() == (folded[-1].step.after, folded[-1].conversations_after)
-        else:
-            assert one.end() == (source.base.state, conversations_in(source.base.state))
+        passed = list(one.entries())
+        wanted = [entry for entry in folded if entry.step.commit.position % every == 0]
+        assert [entry[:2] for entry in passed] == [entry[:2] for entry in wanted]
+        assert list(map(_told_of, passed)) == list(map(_told_of, wanted))
+        state = folded[-1].step.after if folded else source.base.state
+        assert one.end() == state_folded(source, source.snapshot(last).state, last) == state
+        conversations = conversations_in(source.base.state)
+        for entry in folded:
+            conversations = conversations_after(conversations, entry.step.commit)
+        rooms = open_rooms(state)
+        assert [conversations.get(room.room_id) for room in rooms] == [
+            one.conversations_in(rooms).get(room.room_id) for room in rooms
+        ]
     for part in path.iterdir():
         part.unlink()
 
 
 def _has_any(stored: bytes, lines: dict[bytes, int], every: int) -> bool:
-    return any(lines[line] % every == 0 for line in stored.split(b"\n"))
+    return any(lines.get(line, 1) % every == 0 for line in stored.split(b"\n"))
+
+
+def _told_of(entry: LogEntry) -> list[object]:
+    """What a line about the commit says of conversations: of the rooms that it closes, and of the one left before."""
+    commit = entry.step.commit
+    told: list[object] = [entry.conversations.get(one.room_id) for one in commit.events if isinstance(one, RoomClosed)]
+    if isinstance(commit.command, NextPartner):
+        told.append(entry.conversations.end_of(commit.command.room_id))
+    return told
 
 
 def test_what_lies_before_a_snapshot_is_not_folded(path: Path) -> None:
@@ -87,13 +107,35 @@ def test_what_lies_before_a_snapshot_is_not_folded(path: Path) -> None:
         with closing(apsw.Connection(name.removeprefix("sqlite:"))) as db:
             db.execute("UPDATE commits SET body = replace(body, '\"at_ms\":1', '\"at_ms\":2') WHERE position = 9")
         with closing(open_source(name)) as source:
-            one = Traversal(source, 60, none, lambda commits: None)
+            one = Traversal(source, 60, lambda line: False, lambda commits: None)
+            assert list(one.entries()) == []
             if is_found:
                 with pytest.raises(BrokenChainError, match="position 9"):
-                    list(one.entries())
+                    one.end()
             else:
-                assert list(one.entries()) == []
-                assert one.end()[0] == states_of(commits)[60]
+                assert one.end() == states_of(commits)[60]
+
+
+def test_little_is_decoded_for_one_room_or_one_state(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the room's own commits: some between a snapshot and the first of them, and after the last snapshot."""
+    commits = crowd(4, 1_500, people=40)
+    last = len(commits)
+    name = filed(path / "work.db", commits, [last // 3, 2 * last // 3, last - 50])
+    opened = next(one for commit in commits[last // 3 + 20 :] for one in commit.events if isinstance(one, RoomOpened))
+    theirs = sum(opened.room_id.encode() in encode_commit(commit) for commit in commits)
+    decoded: list[bytes] = []
+
+    def counted(line: bytes) -> Commit:
+        decoded.append(line)
+        return decode_commit(line)
+
+    for module in (iterating, short_names, sources, times, traversal):
+        monkeypatch.setattr(module, "decode_commit", counted)
+    run_ok("trace", name, "--room", opened.room_id)
+    assert 50 + theirs <= len(decoded) <= 150
+    decoded.clear()
+    run_ok("replay", name, "--state-only")
+    assert 50 <= len(decoded) <= 75
 
 
 @pytest.mark.parametrize("command", ["trace", "replay"])

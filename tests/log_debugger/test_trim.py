@@ -189,6 +189,17 @@ def test_what_can_t_be_trimmed_is_an_error_of_use(arguments: tuple[str, ...], sa
     assert len(lines_of(log)) == 9
 
 
+def test_an_act_before_the_trim_is_told_as_gone(tmp_path: Path) -> None:
+    """Cat's entry at 5 is gone, her timeout at 7 is not her act; the JSON has no act."""
+    log = filed(tmp_path / "log.db", SAID)
+    run_ok("log", "trim", log, "--before", "6")
+    for command in ("replay", "trace"):
+        lines = [line.strip() for line in run_ok(command, log, "--connection", "0a1b").lines]
+        assert "last active  position 5 or before, which is gone from the log" in lines
+        state = run_ok(command, log, "--connection", "0a1b", "--json").objects[-1]["state"]
+        assert state["connection"]["last_act"] is None
+
+
 def test_a_log_of_which_nothing_is_left_is_told_as_one(tmp_path: Path) -> None:
     """Whoever asks for more of it hears that there is no more."""
     log = filed(tmp_path / "log.db", SAID)
@@ -200,7 +211,7 @@ def test_a_log_of_which_nothing_is_left_is_told_as_one(tmp_path: Path) -> None:
         f"  Bob·b6cd is {BOB}",
         "    place        idle",
         "    interests    none",
-        "    last active  position 9, 0 s before",
+        "    last active  position 9 or before, which is gone from the log",
         "    told         4 times",
         "    rate limit   may speak now, may enter the queue now",
         "",

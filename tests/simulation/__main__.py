@@ -19,7 +19,7 @@ FAILED_MAX = 5
 
 
 def main(arguments: list[str]) -> int:
-    """0 if all is well, 1 if something was found, 2 if it was asked wrongly."""
+    """Return 0 if all is well, 1 if a seed failed or the run has a complaint; wrong arguments exit with 2."""
     parser = argparse.ArgumentParser("python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
@@ -85,7 +85,7 @@ def _failed(outcome: Outcome, simulation: Simulation) -> int:
 
 
 def _log_of(simulation: Simulation) -> Path:
-    """Write the log of a seed as a dump; commits that were trimmed are in it too."""
+    """Write the log of a seed as a dump, including trimmed commits."""
     path = Path(tempfile.gettempdir()) / f"chat-broker-seed-{simulation.around.seed}.jsonl"
     path.write_bytes(b"".join(encode_commit(commit) + b"\n" for commit in simulation.around.disk.commits))
     return path

@@ -1,4 +1,4 @@
-"""What a tool may answer, by what the store holds: every field, and every cursor to the position."""
+"""Checks of each answer of a tool against the store: every field, and every cursor to the position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Answers:
-    """Holds the answers of one person against the record."""
+    """The checks of one person's answers against the record."""
 
     def __init__(self, around: Surroundings, person: Person) -> None:
         self._around = around
@@ -26,7 +26,7 @@ class Answers:
         self._around.world.fail(f"{self._person.name}: {what}")
 
     def check_queued(self, answer: Answer) -> None:
-        """Of `enter_queue` and `next_partner`: there is such an entry or such a room, and it is where they were."""
+        """Check `enter_queue` and `next_partner`: the entry or the room exists, and the person was in it."""
         payload, who = answer.payload, ConnectionId(answer.payload["connection_id"])
         cursor = payload["cursor"]
         if not isinstance(cursor, int) or not 0 < cursor <= answer.heard_at:
@@ -46,7 +46,7 @@ class Answers:
                 self._fail(f"was answered {payload}, and the room is {room}")
 
     def check_sent(self, answer: Answer, message: Message, cursor: int | None) -> None:
-        """`success` is in the log, once for a name, at that time; and it is the same answer again."""
+        """Check that a successful message is in the log, once for an id, at this time; a repeat has the same answer."""
         stamp = answer.payload.get("timestamp")
         stored = [said for said in self._record.by_text.get(message.text, ()) if said.timestamp == stamp]
         if answer.payload.get("success") is not True or not stored:
@@ -62,7 +62,7 @@ class Answers:
             self._check_page_after(answer.payload, cursor, answer.heard_at)
 
     def check_wait(self, answer: Answer, arguments: dict[str, Any]) -> None:
-        """Of `wait_for_events`."""
+        """Check the page and the place in a result of `wait_for_events`."""
         payload = answer.payload
         self._check_page_after(payload, arguments["cursor"], answer.heard_at)
         full = len(payload["events"]) >= self._around.plan.policy.events_per_page_max
@@ -79,7 +79,7 @@ class Answers:
             self._around.check_prompt(first, f"{self._person.name} in a wait", answer.asked_ms)
 
     def check_inbox(self, text: str, cursor: int | None, asked_at: int) -> None:
-        """Of the resource: as a wait of no time, or the newest page."""
+        """Check the inbox resource: like a wait of no time, or the newest page."""
         payload = msgspec.json.decode(text)
         if cursor is not None:
             self._check_page_after(payload, cursor, self._around.disk.tip.position)
@@ -93,7 +93,7 @@ class Answers:
                 self._fail(f"the inbox holds {events}; up to {through}, owed is {owed}")
 
     def check_status(self, answer: Answer) -> None:
-        """The place is one where they were, and the cursor from just before the last room, or from the entry."""
+        """Check that the place was the person's, and that the cursor is before the last room, or before the entry."""
         payload, who = answer.payload, self._person.who
         if "connection_id" not in payload or payload["connection_id"] != who:
             return
@@ -106,12 +106,12 @@ class Answers:
                 self._fail(f"was told {payload}, and was {person.place_at(cursor + 1)}")
         elif person.place_at(cursor + 1)[0] != "chatting":
             told = person.between(person.known_since, answer.heard_at)
-            # Before the last that was told, if the room is not kept any more; or where there was no room yet.
+            # Just before the last notification if the room is not kept any more; or before the first room.
             if cursor + 1 not in told and told[:1] <= [cursor] and told:
                 self._fail(f"was told {payload}, was {person.place_at(cursor + 1)}, and heard {told}")
 
     def check_conduct(self, answer: Answer, tool: str, room_id: RoomId) -> None:
-        """Of `block_partner` and `report_partner`: the room is closed, the block is kept, and so is the report."""
+        """Check `block_partner` and `report_partner`: the room is closed, the block is kept, and so is the report."""
         record, who, policy = self._record, self._person.who, self._around.plan.policy
         assert who is not None
         room = record.rooms[room_id]
@@ -125,7 +125,7 @@ class Answers:
             self._fail(f"has reported {room_id}, of which the log knows nothing")
 
     def _check_place(self, answer: Answer, who: ConnectionId, since: Position) -> None:
-        """Of a result that names a place: why they are idle, and how silent the partner is."""
+        """Check the reason for being idle and the silence of the partner."""
         payload = answer.payload
         reason, silent_s = payload.get("idle_reason"), payload.get("partner_idle_seconds")
         reasons = self._record.person(who).idle_reasons(since, answer.heard_at)
@@ -142,9 +142,9 @@ class Answers:
                 self._fail(f"was told a silence of {silent_s} s: {payload}; possible were {possible}")
 
     def _check_fresh(self, answer: Answer, who: ConnectionId) -> None:
-        """What is said of a place was so at a moment between question and answer, at whichever broker.
+        """Check that the place was true at a moment between question and answer, at any broker.
 
-        A single broker may answer before it knows that an append has landed: so far nothing of it was answered.
+        A single broker is not checked: it may answer before it knows that an append has landed.
         """
         if self._around.plan.brokers == 1:
             return
@@ -161,7 +161,7 @@ class Answers:
             self._fail(f"was told {payload}; from {answer.asked_at} to {answer.heard_at} the log has {places}")
 
     def check_refusal(self, answer: Answer, cursor: int | None = None) -> None:
-        """A refusal has a reason that can be seen, and the last words after `cursor`; count those that are rare."""
+        """Check the reason of a refusal, and the last words after `cursor`; count rare refusals."""
         code, around = answer.payload["code"], self._around
         if code == "chat_ended" and cursor is not None:
             around.sometimes.reached("a message came after the end, and brought the last words")
@@ -180,7 +180,7 @@ class Answers:
             self._fail(f"was refused: {answer.payload}")
 
     def _check_page_after(self, payload: dict[str, Any], cursor: int, heard_at: int) -> None:
-        """A page holds exactly what they were told after the one cursor and up to the other."""
+        """Check that a page holds exactly the person's notifications between the two cursors."""
         who, events = self._person.who, payload["events"]
         assert who is not None
         self._check_events(events)

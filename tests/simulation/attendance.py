@@ -1,4 +1,4 @@
-"""Who was there, by the rule of presence written a second time, from when streams and calls began and ended."""
+"""Presence by a second implementation of its rule, from the beginnings and ends of streams and calls."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SLACK_MS = 0.01
 
 
 class _Seen:
-    """What one process has seen of one connection."""
+    """One process's observations of one connection."""
 
     def __init__(self, now_ms: float) -> None:
         self.streams_and_calls = 0
         self.stream_closed_ms = NEVER
         self.call_over_ms = now_ms
-        self.absent_until_ms = NEVER  # when it last came back after its grace
-        self.heard_ms = NEVER  # when one of them ended last
+        self.absent_until_ms = NEVER  # last return after the end of its grace
+        self.heard_ms = NEVER  # last end of a stream or a call
 
 
 class Attendance:
-    """What one process has seen."""
+    """One process's observations."""
 
     def __init__(self, around: Surroundings, process: Process) -> None:
         self._around = around
@@ -39,22 +39,22 @@ class Attendance:
         """When the process started last."""
 
     def begins(self, now_ms: float) -> None:
-        """The process has started: graces start anew."""
+        """Note a start of the process: all graces begin anew."""
         self._seen = {}
         self.since_ms = now_ms
 
     def arrives(self, who: ConnectionId) -> None:
-        """A stream of theirs opens, or a call begins."""
+        """Note that a stream of `who` opens, or a call begins."""
         seen, now_ms = self._of(who), self._around.world.now_ms
         if seen.streams_and_calls == 0 and now_ms >= self._deadline_ms(who, seen) - SLACK_MS:
             seen.absent_until_ms = now_ms
         if seen.streams_and_calls == 0 and self._is_nowhere(who):
-            seen.stream_closed_ms = NEVER  # a stream that was closed before one was somewhere is no matter
+            seen.stream_closed_ms = NEVER  # a stream that closed before the entry does not count
         seen.streams_and_calls += 1
         self._process.matches.shows(who)
 
     def leaves(self, who: ConnectionId, *, by_stream: bool) -> None:
-        """It ends."""
+        """Note the end of a stream or a call."""
         seen = self._of(who)
         seen.streams_and_calls -= 1
         seen.heard_ms = self._around.world.now_ms
@@ -64,10 +64,10 @@ class Attendance:
             seen.call_over_ms = self._around.world.now_ms
 
     def announced(self, commit: Commit) -> None:
-        """The process knows of `commit`: whoever was nowhere and is somewhere now has a whole grace before them.
+        """Note that the process knows of `commit`: a connection that enters the queue gets a whole grace.
 
-        Unless they are heard meanwhile: then their grace is that of what is heard, though their call was over before
-        what it asked for was stored.
+        A connection heard meanwhile keeps the grace of its stream or call, even if the call ended before its commit was
+        stored.
         """
         for event in commit.events:
             if isinstance(event, QueueEntered) and not isinstance(commit.events[0], RoomClosed):
@@ -77,23 +77,23 @@ class Attendance:
                     seen.stream_closed_ms = NEVER
 
     def is_present(self, who: ConnectionId) -> bool:
-        """Return whether a stream or a call of theirs is open here, or some of their grace is left."""
+        """Return whether a stream or a call of `who` is open here, or some of its grace is left."""
         seen = self._of(who)
         return self.is_there(who) or self._around.world.now_ms < self._deadline_ms(who, seen)
 
     def is_there(self, who: ConnectionId) -> bool:
-        """Whether a stream or a call of theirs is open here."""
+        """Return whether a stream or a call of `who` is open here."""
         return self._of(who).streams_and_calls > 0
 
     def silent_ms(self, who: ConnectionId) -> float | None:
-        """Return how long neither a stream nor a call of theirs was open here; `None` if none ever was."""
+        """Return the time without a stream or a call of `who` here; `None` if there never was one."""
         seen = self._of(who)
         if self.is_there(who):
             return 0
         return self._around.world.now_ms - seen.heard_ms if seen.heard_ms != NEVER else None
 
     def check(self, commits: list[Commit]) -> None:
-        """The process has decided on `commits`: nobody absent is matched, and nobody present taken out."""
+        """Check decided `commits`: no absent connection is matched, and no present one removed."""
         not_judged: set[ConnectionId] = set()
         for commit in commits:
             command = commit.command
@@ -103,7 +103,7 @@ class Attendance:
                     self._check_disconnect(command)
             for event in commit.events:
                 if isinstance(event, QueueEntered):
-                    not_judged.add(event.connection_id)  # they have a grace before them, from this batch on
+                    not_judged.add(event.connection_id)  # their grace begins with this batch
                 if isinstance(event, RoomOpened):
                     asked = getattr(command, "connection_id", None)
                     for who in (event.first, event.second):
@@ -133,12 +133,12 @@ class Attendance:
             seen = self._seen[who] = _Seen(self.since_ms)
             person, known = self._around.record.people.get(who), self._process.broker.state.position
             moved = [place[0] for place in person.places if place[0] <= known] if person is not None else []
-            if moved:  # what has landed since, and this process does not know of, gives nobody a grace here
+            if moved:  # a commit unknown to this process begins no grace here
                 seen.call_over_ms = max(self.since_ms, self._around.record.landed_ms[moved[-1]])
         return seen
 
     def _is_nowhere(self, who: ConnectionId) -> bool:
-        """As far as this process knows."""
+        """Return whether `who` is idle, as far as this process knows."""
         person = self._around.record.people.get(who)
         return person is None or person.place_at(self._process.broker.state.position)[0] == "idle"
 

@@ -1,4 +1,4 @@
-"""Many seeds, on one core or several, and what they add up to."""
+"""Many seeds, on one core or several, and their sum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def outcome_of(seed: str) -> Outcome:
 
 
 def outcomes(seeds: Iterable[str], jobs: int) -> Iterator[Outcome]:
-    """Run `seeds`; in their order."""
+    """Run `seeds` on `jobs` cores; yield the outcomes in the order of the seeds."""
     if jobs == 1:
         yield from map(outcome_of, seeds)
         return
@@ -38,7 +38,7 @@ class Campaign:
     """The sum of many outcomes."""
 
     def __init__(self, *, is_shared: bool = False) -> None:
-        """`is_shared`: each seed has several brokers."""
+        """Begin a campaign; with `is_shared`, each seed has several brokers."""
         self.is_shared = is_shared
         self.began = time.monotonic()
         self.seeds = self.steps = self.commits = self.calls = self.starts = 0
@@ -48,7 +48,7 @@ class Campaign:
         self.failed: list[Outcome] = []
 
     def add(self, outcome: Outcome) -> None:
-        """One more."""
+        """Add an outcome."""
         self.seeds += 1
         self.steps += outcome.steps
         self.commits += outcome.commits
@@ -61,7 +61,7 @@ class Campaign:
             self.failed.append(outcome)
 
     def complaints(self) -> list[str]:
-        """What is wrong with the whole, beside the seeds that failed."""
+        """Return the complaints about the campaign as a whole, apart from failed seeds."""
         found = [f"{path}: {rate:.2f} of the {per}, at most {most} is right" for path, rate, per, most in self._rates()]
         if self.seeds >= LONG_ENOUGH_SEEDS:
             found += [f"this kind of fault never happened: {kind}" for kind in self._kinds() if self._is_missing(kind)]
@@ -85,7 +85,7 @@ class Campaign:
                 yield path, self.sometimes[path] / of, per, most
 
     def report(self) -> str:
-        """For whoever ran it."""
+        """Return a summary for the operator of the run."""
         seconds = time.monotonic() - self.began
         lines = [
             f"{self.seeds:,} seeds, {self.steps:,} steps, {self.commits:,} commits, {self.calls:,} calls, "

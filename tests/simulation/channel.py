@@ -1,4 +1,4 @@
-"""The channel between brokers: each note travels there, and from there to each subscriber, in order; or not."""
+"""The channel between brokers. Notes travel to it and on to each subscriber, in order; each may be late or lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEAF_MS = 20_000.0
 
 
 class _Subscription:
-    """One broker's; what arrives is in line for it, also while its process is paused."""
+    """One broker's subscription; notes queue up in it, also while the process is paused."""
 
     def __init__(self, loop: SimLoop, on_broken: Callable[[], None]) -> None:
         self.loop = loop
@@ -24,7 +24,7 @@ class _Subscription:
         self.arrived: deque[bytes] = deque()
         self.has_news = asyncio.Event()
         self.is_broken = False
-        self.last_ms = 0.0  # when the last note under way arrives
+        self.last_ms = 0.0  # the arrival of the last note under way
 
     def arrive(self, note: bytes | None) -> None:
         """Take a note, or `None` for the end of the connection."""
@@ -39,7 +39,7 @@ class _Subscription:
 
 
 class SimChannel:
-    """What all brokers share of it."""
+    """The shared part of the channel."""
 
     def __init__(self, world: World, faults: Faults) -> None:
         self.world = world
@@ -47,7 +47,7 @@ class SimChannel:
         self.subscriptions: list[_Subscription] = []
 
     def spread(self, note: bytes) -> None:
-        """Send a note that has arrived on to every subscriber."""
+        """Forward an arrived note to every subscriber."""
         self.subscriptions = [each for each in self.subscriptions if not (each.loop.dead or each.is_broken)]
         for subscription in self.subscriptions:
             if self.faults.strike("channel broken"):
@@ -60,7 +60,7 @@ class SimChannel:
 
 
 class SimCoordination:
-    """See `Coordination`, from within a process."""
+    """One process's `Coordination`."""
 
     def __init__(self, channel: SimChannel, loop: SimLoop, is_cut: Callable[[], bool]) -> None:
         self._channel = channel
@@ -114,18 +114,18 @@ class SimCoordination:
             await subscription.has_news.wait()
 
     def _break(self) -> None:
-        """Hear nothing for a while, though notes can be sent."""
+        """Hear nothing for a while; notes can still be sent."""
         self._deaf_until_ms = self._world.now_ms + self._channel.faults.some(DEAF_MS)
 
     def cut(self) -> None:
-        """End the subscription, since the process can't reach the store."""
+        """End the subscription because the process can't reach the store."""
         if self._subscription is not None:
             self._subscription.arrive(None)
 
     async def time_ms(self) -> int:
-        """See `Coordination.time_ms`; the clocks of the simulation agree with no store's."""
+        """See `Coordination.time_ms`; the clocks of the simulated processes differ from the store's."""
         return int(self._world.now_ms)
 
     async def renew_epoch(self, was: str) -> None:
-        """See `Coordination.renew_epoch`; no log of the simulation is rolled back."""
+        """See `Coordination.renew_epoch`; never called, since no log of the simulation is rolled back."""
         raise AssertionError("the log was not rolled back")

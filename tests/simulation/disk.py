@@ -1,6 +1,6 @@
-"""The store: what outlives every process. Compare-and-append, and states as lines of JSON beside the commits.
+"""The store, alone to outlive every process: compare-and-append, and states as lines of JSON beside the commits.
 
-It does each thing at once and whole; what is slow, fails or is lost on the way there and back is `store_client`'s.
+Each operation is immediate and whole; delays, failures and losses on the way are in `store_client`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SNAPSHOTS_KEPT = 3
 
 
 class Disk:
-    """One log's commits, its base and its snapshots, and the line of those who want to write."""
+    """One log's commits, base and snapshots, and the line of its writers."""
 
     def __init__(self, epoch: str, turns: TurnLine) -> None:
         self.epoch = epoch
@@ -34,7 +34,7 @@ class Disk:
         self.redacted_to: Position = 0
         self.session_records = MemorySessionRecords(epoch.encode())
         self.base: Tip = EMPTY_TIP
-        self.commits: list[Commit] = []  # all that ever were; those up to the base can't be read any more
+        self.commits: list[Commit] = []  # including the trimmed ones, up to the base
         self.state: State = INITIAL_STATE  # folded here, commit by commit
         self.on_commit: Callable[[State, Commit, State], None] = lambda before, commit, after: None
         self.on_redact: Callable[[Sequence[Position]], None] = lambda positions: None
@@ -45,11 +45,11 @@ class Disk:
 
     @property
     def tip(self) -> Tip:
-        """The last commit's."""
+        """The tip of the last commit."""
         return self.state.tip
 
     def state_at(self, position: Position) -> State | None:
-        """The state right after `position`, if it is not long ago."""
+        """Return the state after `position`; `None` if it is too old."""
         return INITIAL_STATE if position == 0 else self._states.get(position)
 
     def append(self, commits: Sequence[Commit], expected: Tip) -> Tip:
@@ -81,18 +81,18 @@ class Disk:
         return self.commits[start : start + limit]
 
     def _missed(self, expected: Tip) -> Sequence[Commit]:
-        """The commits after `expected`, if that is a tip which this log had and nothing after it is gone."""
+        """Return the commits after `expected`; none if the log never had that tip, or has trimmed commits after it."""
         had = expected in (EMPTY_TIP, self.base) or (
             0 < expected.position <= len(self.commits) and self.commits[expected.position - 1].tip == expected
         )
         return self.next(expected.position, MISSED_COMMITS_MAX) if had else ()
 
     def next(self, after: Position, limit: int) -> Sequence[Commit]:
-        """The commits right after `after`; none if some of those are gone."""
+        """Return the commits right after `after`; none if some of them are trimmed."""
         return self.read(after, limit) if after >= self.base.position else ()
 
     def newest_snapshot(self, passed_over: Callable[[], None]) -> Snapshot | None:
-        """See `EventLog.newest_snapshot`; `passed_over` is told of each that can't be read.
+        """See `EventLog.newest_snapshot`; call `passed_over` for each unreadable one.
 
         Raises:
             UnusableLogError: see there.
@@ -116,7 +116,7 @@ class Disk:
             del self._snapshots[:-SNAPSHOTS_KEPT]
 
     def spoil_newest_snapshot(self, byte: int) -> bool:
-        """One bit of it is not what it was; whether there is one."""
+        """Flip a bit of the newest snapshot; return whether there was one."""
         if not self._snapshots:
             return False
         tip, lines = self._snapshots.pop()
@@ -132,7 +132,7 @@ class Disk:
             self.base, self._base_snapshot = snapshot.tip, Snapshot(snapshot.tip, _written_and_read(snapshot.state))
 
     def trim(self, keep: int) -> bool:
-        """Somebody else shortens the log to its newest `keep` commits; whether there was more."""
+        """Shorten the log to its newest `keep` commits, as another program would; return whether it was longer."""
         state = self._states.get(self.tip.position - keep)
         if state is None or state.position <= self.base.position:
             return False
@@ -150,7 +150,7 @@ class Disk:
 
 
 def _written_and_read(state: State) -> State:
-    """As it comes back from a file.
+    """Return `state` as read back from a file.
 
     Raises:
         LogUnavailableError: never; a state that can't be read back is a bug, and this names it.

@@ -1,4 +1,4 @@
-"""What goes wrong, how often, and how often it did."""
+"""Faults: their kinds, their chances, and how often each happened."""
 
 from __future__ import annotations
 
@@ -52,34 +52,34 @@ class Faults:
         self._chances = {
             kind: most * self.random.random() if self.random.random() < 0.5 else 0.0 for kind, most in FAULTS.items()
         }
-        draw = random.Random(f"{seed} shared faults")  # apart, so that what the others draw does not depend on it
+        draw = random.Random(f"{seed} shared faults")  # a separate generator keeps the other draws unchanged
         self._chances |= {
             kind: most * draw.random() if draw.random() < 0.5 else 0.0 for kind, most in SHARED_FAULTS.items()
         }
 
     def spare(self, *kinds: str) -> None:
-        """None of `kinds` ever happens."""
+        """Rule out each of `kinds`."""
         for kind in kinds:
             assert kind in self._chances
             self._chances[kind] = 0.0
 
     def strikes(self, kind: str) -> bool:
-        """Whether `kind` happens now; the caller says `happens` if it can."""
+        """Return whether `kind` happens now; the caller then calls `happens` if the fault was possible."""
         chance = self._chances[kind]
         return self.on and chance > 0 and self.random.random() < chance
 
     def happens(self, kind: str) -> None:
-        """Count it."""
+        """Count a fault of `kind`."""
         assert kind in self._chances
         self.happened[kind] += 1
 
     def strike(self, kind: str) -> bool:
-        """Whether `kind` happens now, and count it."""
+        """Return whether `kind` happens now, and count it."""
         struck = self.strikes(kind)
         if struck:
             self.happened[kind] += 1
         return struck
 
     def some(self, most: float) -> float:
-        """A number, or a time, up to `most`: mostly small."""
+        """Return a number or a time up to `most`, mostly small."""
         return most * self.random.random() ** 3

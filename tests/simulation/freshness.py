@@ -1,10 +1,10 @@
-"""Brokers that share a log: nothing stale is said, and no commit is read that is known.
+"""Brokers that share a log: no answer is stale, and no known commit is read again.
 
-*Nothing stale.* A command that led to no commit was refused, or had been carried out before. That is right if the log
-bears it out: deciding the same command on the state of some position between the log's tip when the command was
+*No stale answer.* A command without a commit was refused, or had been carried out before. That is right if the log
+confirms it: deciding the same command on the state of some position between the log's tip when the command was
 submitted and its tip when it was answered must give the same outcome. The position of the broker's own decision does
-not matter: a replica that is behind may be right by chance, and a log that moves meanwhile allows several answers.
-So every failure here is an answer that was wrong at each moment of its call.
+not matter: a replica that is behind may be right by chance, and a moving log allows several answers. So every failure
+here is an answer that was wrong at each moment of its call.
 
 *No commit is read twice.* A broker knows the commits from following, from conflicts and turns, and from reading. It
 must never ask the log for the commits after a position if it knows the first of them.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Freshness:
-    """Watches the answers and the reads of one broker."""
+    """A watch on the answers and the reads of one broker."""
 
     def __init__(self, around: Surroundings, process: Process, broker: Broker) -> None:
         self._around = around
@@ -40,7 +40,7 @@ class Freshness:
         self._avoided: dict[ConnectionId | None, tuple[ConnectionId, ...]] = {}  # at the last decision
         self._writer = broker.writer
         self._replica = broker.replica
-        self._at_ms: dict[asyncio.Future[CommandAnswer], int] = {}  # of the last decision
+        self._at_ms: dict[asyncio.Future[CommandAnswer], int] = {}  # time of the last decision
         self._outcomes: dict[asyncio.Future[CommandAnswer], CommandAnswer] = {}
         self._known: set[Position] = set()
         self._watch_avoided(broker)
@@ -58,7 +58,7 @@ class Freshness:
 
         def watched_decided(commands: list[PendingCommand]) -> Batch:
             batch = decided(commands)
-            at_ms = writer.time_ms()  # in the same step, so the same
+            at_ms = writer.time_ms()  # same step, so the same time
             for submitted, outcome in batch.answers:
                 self._at_ms[submitted.answer] = at_ms
                 if is_empty(self._outcomes.get(submitted.answer)) and not is_empty(outcome):
@@ -84,12 +84,12 @@ class Freshness:
         if answered.cancelled() or at_ms is None or not is_empty(answer := answered.result()):
             return
         disk, avoid = self._around.disk, self._avoided.get(getattr(command, "connection_id", None), ())
-        if len(self._around.processes) == 1:  # it does not ask whether an append of its last life has landed since
+        if len(self._around.processes) == 1:  # it does not ask for late appends of its last life
             asked_at = min(asked_at, self._replica.state.position)
         for position in range(asked_at, disk.tip.position + 1):
             state = disk.state_at(position)
             if state is None:
-                return  # so long ago that it can't be told
+                return  # too old to be checked
             facts = Facts(max(at_ms, state.at_ms), RoomId("r_asked_again"), "salt", avoid)
             if _is_like(answer, decide(state, command, facts)):
                 return
@@ -125,13 +125,13 @@ class Freshness:
         replica._log = _WatchedReads(replica._log, self)
 
     def reads(self, after: Position) -> None:
-        """The broker asks for the commits after `after`, to fold them."""
+        """Check that the broker knows no commit right after `after`; it asks for them in order to fold them."""
         if after + 1 in self._known:
             self._around.world.fail(f"{self._process.name} reads position {after + 1}, which it knows")
 
 
 class _WatchedReads:
-    """A log as one broker's replica reads it; what clients are given of the past is read otherwise."""
+    """A log as read by one broker's replica; reads of the past for clients do not pass through it."""
 
     def __init__(self, log: Any, freshness: Freshness) -> None:
         self._log = log
@@ -148,7 +148,7 @@ class _WatchedReads:
 
 
 def is_empty(answer: CommandAnswer | None) -> bool:
-    """Return whether a command led to nothing, for a reason that the log can show."""
+    """Return whether a command led to no event for a reason visible in the log."""
     if isinstance(answer, Rejection):
         return answer.code != "unavailable"
     return isinstance(answer, Accepted) and answer.commit is None

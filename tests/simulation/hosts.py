@@ -1,4 +1,4 @@
-"""How clients reach a broker: requests that stand alone, a session for each call, or a session that is kept."""
+"""Ways of a client to reach a broker: requests on their own, a session for each call, or one session kept."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ STREAM = "text/event-stream"
 
 
 class Answer(NamedTuple):
-    """What a tool gave, and the store's tip when it was asked and when the answer was there."""
+    """A tool's result, with the store's tip at the question and at the answer."""
 
     payload: dict[str, Any]
     is_error: bool
     asked_at: int
     heard_at: int
     asked_ms: float
-    named: bool  # the handle was
+    named: bool  # whether the call had a handle
 
 
 class Host:
@@ -58,7 +58,7 @@ class Host:
 
     @property
     def somewhere(self) -> Process:
-        """Where the next request goes."""
+        """The process for the next request."""
         roams = self.around.plan.roams if self.kind in ("modern", "listening", "per call") else 0.0
         if roams and self.random.random() < roams:
             self.home = self.around.processes[self.random.randrange(len(self.around.processes))]
@@ -79,7 +79,7 @@ class Host:
         return exchanged
 
     def vanish(self) -> None:
-        """Be gone for good, in the middle of everything, with all connections."""
+        """Disappear for good, at any moment, with all connections."""
         self.has_vanished = True
         for exchanged in self._exchanges:
             exchanged.close()
@@ -87,7 +87,7 @@ class Host:
     async def call(
         self, tool: str, arguments: dict[str, Any], *, leave_after_ms: float | None = None, progress: bool = False
     ) -> Answer | None:
-        """Call a tool; `None` where the answer is lost, which says nothing about what happened."""
+        """Call a tool; `None` if the answer is lost, with the effect unknown."""
         params: dict[str, Any] = {"name": tool, "arguments": arguments}
         if progress:
             params["_meta"] = {"progressToken": self._request_id + 1}
@@ -107,7 +107,7 @@ class Host:
     async def ask(
         self, method: str, params: dict[str, Any], *, leave_after_ms: float | None = None
     ) -> dict[str, Any] | None:
-        """Make any request; its result, or `None` if there is none."""
+        """Make any request; return its result, or `None` if there is none."""
         try:
             return await self.post(self.somewhere, *alone(method, params), leave_after_ms)
         except Broken:
@@ -121,10 +121,10 @@ class Host:
         params: dict[str, Any],
         leave_after_ms: float | None = None,
     ) -> dict[str, Any] | None:
-        """One POST; `None` if the answer is no result.
+        """Make one POST; return `None` if the answer is no result.
 
         Raises:
-            Broken: the connection broke before the whole answer was there.
+            Broken: the connection broke before the end of the answer.
         """
         self._request_id += 1
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": self._request_id, "method": method, "params": params})
@@ -158,7 +158,7 @@ class Host:
 
 
 def alone(method: str, params: dict[str, Any]) -> tuple[dict[str, str], str, dict[str, Any]]:
-    """A request of 2026-07-28: its headers, its method, and its params with all that it says about its client."""
+    """Return the headers, the method, and the params of a request of 2026-07-28, including the client's envelope."""
     headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
     if "name" in params:
         headers["mcp-name"] = params["name"]
@@ -171,14 +171,14 @@ def _result_in(message: dict[str, Any]) -> dict[str, Any]:
 
 
 class PerCallHost(Host):
-    """Opens a session for every call, and seldom says goodbye."""
+    """A host with a new session for every call, seldom deleted."""
 
     kind = "per call"
 
     async def ask(
         self, method: str, params: dict[str, Any], *, leave_after_ms: float | None = None
     ) -> dict[str, Any] | None:
-        """In a session of its own."""
+        """Make the request in a new session."""
         process = self.somewhere
         try:
             opened = await self.post(process, {}, "initialize", HANDSHAKE)
@@ -197,12 +197,12 @@ async def delete(host: Host, process: Process, session_id: str) -> None:
     """End a session.
 
     Raises:
-        Broken: it may have ended.
+        Broken: the connection broke; the session may have ended.
     """
     headers = {"mcp-session-id": session_id, "mcp-protocol-version": KEPT}
     await host.request(process, "DELETE", headers, about="delete").answered()
 
 
 async def pause_between(host: Host, most_ms: float) -> None:
-    """A moment, by the seed's haste."""
+    """Pause for at most `most_ms`, shorter for a seed with more haste."""
     await sleep_ms(most_ms * host.random.random() ** 2 / host.around.plan.haste)

@@ -1,7 +1,7 @@
-"""Who was there, by what all brokers of one log could tell each other.
+"""Presence by the joint knowledge of all brokers of one log.
 
-Written a second time, from when streams and calls began and ended at each process, and from when each process could
-tell the others something.
+A second implementation of the rule, from the beginnings and ends of streams and calls at each process, and from the
+times when a process could tell the others.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Sign:
 
 
 class _Heard(NamedTuple):
-    """A sign of life as the others can know it."""
+    """A sign of life as known to the others."""
 
     began_ms: float
     ended_ms: float
@@ -70,21 +70,21 @@ class JointAttendance:
         del signs[:-KEPT]
 
     def ends(self, process: Process, who: ConnectionId, *, by_stream: bool) -> None:
-        """Note the end of the earliest one that is open."""
+        """Note the end of the earliest open one."""
         for sign in self._signs[process.number, who]:
             if sign.ended_ms == FOREVER and sign.by_stream == by_stream:
                 sign.ended_ms, sign.known_to = self._around.world.now_ms, process.broker.state.position
                 return
 
     def dies(self, process: Process) -> None:
-        """Note that everything open at `process` has ended."""
+        """Note the end of everything open at `process`."""
         for (number, _), signs in self._signs.items():
             if number == process.number:
                 for sign in signs:
                     sign.ended_ms = min(sign.ended_ms, self._around.world.now_ms)
 
     def check(self, process: Process, commits: list[Commit]) -> None:
-        """Check what `process` has decided: nobody present is taken out, and nobody long absent is matched."""
+        """Check the decisions of `process`: no present connection is removed, and no long absent one matched."""
         fresh: set[ConnectionId] = set()
         for commit in commits:
             command = commit.command
@@ -118,7 +118,7 @@ class JointAttendance:
         ]
         deadline_ms, now_ms = self._deadline_ms(process, who, signs), self._around.world.now_ms
         anew_ms = min(other.broker.roster.anew_ms for other in self._around.processes if other.broker.roster)
-        begun_ms = anew_ms + self._around.plan.longest_grace_ms  # a start begins graces anew
+        begun_ms = anew_ms + self._around.plan.longest_grace_ms  # graces begin anew at a start
         moved_ms = self._around.record.landed_ms[self._around.record.person(who).places[-1][0]]  # to a shorter grace
         if now_ms - max(deadline_ms, begun_ms, moved_ms) > MATCHED_WITHIN_MS + self._around.plan.lag_ms:
             self._around.world.fail(
@@ -126,7 +126,7 @@ class JointAttendance:
             )
 
     def _is_quiet(self) -> bool:
-        """Return whether nothing has gone wrong for long."""
+        """Return whether the last fault is long past."""
         return self._around.world.now_ms > self._around.calm_since_ms + QUIET_MS
 
     def _told(self, process: Process, who: ConnectionId) -> list[_Heard]:
@@ -144,7 +144,7 @@ class JointAttendance:
         ]
 
     def told_to_ms(self, process: Process) -> float:
-        """Return until when it could tell everything; `FOREVER` if it still can."""
+        """Return the end of the time in which it could tell everything; `FOREVER` if it still can."""
         now_ms, told_to_ms = self._around.world.now_ms, FOREVER
         for trouble in reversed(process.troubles):
             ended_ms = FOREVER if trouble.until_ms is None else trouble.until_ms
@@ -154,7 +154,7 @@ class JointAttendance:
         return told_to_ms
 
     def _deadline_ms(self, process: Process, who: ConnectionId, signs: list[list[_Heard]]) -> float:
-        """Return the end of the grace of `who`; of one that came back only after it, the end before that.
+        """Return the end of the grace of `who`; after a return from absence, the end before the return.
 
         A return is not known at once: one of the last `UNDER_WAY_MS` counts if it was within the grace.
         """

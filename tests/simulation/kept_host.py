@@ -1,4 +1,4 @@
-"""A host that keeps a session, whose GET stream it resumes wherever that breaks; one or two people sit behind it."""
+"""A host with one session for one or two people; it resumes the GET stream after each break."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ REPLAY_MS = 15_000.0
 
 
 class StreamLine:
-    """What a client has of one line of streams: the first, and those that resumed where the one before broke."""
+    """A client's observations of one line of streams: the first one and its resumptions."""
 
     def __init__(self, begins_at: int) -> None:
-        self.begins_at = begins_at  # everything from this position on belongs to it
+        self.begins_at = begins_at  # all positions from here on belong to the line
         self.last_id: str | None = None
-        self.marks: str | None = None  # of the handles that the stream is for, in a shared log
+        self.marks: str | None = None  # for the handles of the stream, in a shared log
         self.at = (0, 0)
-        self.gone_through = 0  # what the log did not hold any more when a stream resumed
+        self.gone_through = 0  # trimmed from the log before a resumption
         self.heard: dict[tuple[int, ConnectionId], None] = {}
-        self.sure_from: dict[ConnectionId, int] = {}  # since when it is sure that the session had shown the handle
+        self.sure_from: dict[ConnectionId, int] = {}  # the position since when the session surely has the handle
 
 
 class KeptHost(Host):
-    """A 2025 session, opened anew when it is lost."""
+    """A session of 2025, replaced when it is lost."""
 
     kind = "kept"
 
@@ -52,15 +52,15 @@ class KeptHost(Host):
         self.live = False
         self._live_since_ms = 0.0
         self._resumed_at: int | None = None
-        self.default: ConnectionId | None = None  # whose the session's default handle is, where that is sure
-        self._presented: set[ConnectionId] = set()  # for sure, in this session
+        self.default: ConnectionId | None = None  # the connection of the session's default handle, if sure
+        self._presented: set[ConnectionId] = set()  # surely, in this session
         self._opening = False
-        self._used_ms = 0.0  # when the session is known to have been used last
+        self._used_ms = 0.0  # the last sure use of the session
 
     async def ask(
         self, method: str, params: dict[str, Any], *, leave_after_ms: float | None = None
     ) -> dict[str, Any] | None:
-        """In the session."""
+        """Make the request in the session."""
         self._doubt_if_idle()
         try:
             session_id = await self._session()
@@ -74,13 +74,13 @@ class KeptHost(Host):
             self._lost(session_id)
             return None
         if result is not None and session_id != self.session_id:
-            return None  # of a session that has ended meanwhile
+            return None  # the session has ended meanwhile
         if result is not None:
             self._used_ms = self.around.world.now_ms
         return result
 
     def _doubt_if_idle(self) -> None:
-        """A broker may have forgotten what a session has shown that was not used for half of `session_idle_ms`."""
+        """Treat handles as unknown in time: a broker may forget a session's after half of `session_idle_ms` unused."""
         if self.around.world.now_ms - self._used_ms > self.around.plan.policy.session_idle_ms / 4:
             self.default = None
             self._presented.clear()
@@ -103,7 +103,7 @@ class KeptHost(Host):
             self._presented.clear()
 
     async def end_session(self) -> None:
-        """As the SDK's client does whenever it closes."""
+        """End the session, as the SDK's client does on closing."""
         session_id = self.session_id
         if session_id is not None:
             self._lost(session_id)
@@ -122,19 +122,19 @@ class KeptHost(Host):
             self.streaming.close()
 
     def forgotten(self, who: ConnectionId) -> None:
-        """There is no such handle any more."""
+        """Forget the handle of `who`; it is not valid any more."""
         self._presented.discard(who)
         if self.line is not None:
             self.line.sure_from.pop(who, None)
 
     def shown(self, who: ConnectionId, minted: bool, at: int) -> None:
-        """The session is known to have presented the handle of `who`: from its birth, or since position `at`."""
+        """Note that the session has the handle of `who`: from its birth, or since position `at`."""
         self._presented.add(who)
         if self.line is not None:
             self.line.sure_from.setdefault(who, 0 if minted else at)
 
     async def keep_streaming(self) -> None:
-        """As long as there is anything to hear."""
+        """Keep a stream open while it is wanted."""
         while self.wants_stream and not self.has_vanished:
             with suppress(Broken):
                 await self._stream()
@@ -171,7 +171,7 @@ class KeptHost(Host):
             self.streaming, self.live = None, False
 
     async def _all_shown(self) -> bool:
-        """Present every handle, since a stream is for those that its session has shown."""
+        """Present every handle; a stream carries only handles known to its session."""
         for person in self.people:
             if person.who is not None and person.who not in self._presented:
                 self.around.sometimes.reached("a stream resumed in a new session")
@@ -181,7 +181,7 @@ class KeptHost(Host):
 
     async def _read(self, exchanged: Exchanged, line: StreamLine | None) -> None:
         reader = EventReader()
-        self._live_since_ms = float("inf")  # until the first bytes are there, with all that was missed
+        self._live_since_ms = float("inf")  # until the first bytes, which include all missed events
         replayed_by_ms = self.around.world.now_ms + REPLAY_MS
         while data := await exchanged.read():
             self._used_ms = self.around.world.now_ms
@@ -228,7 +228,7 @@ class KeptHost(Host):
             self._hear_late(line, who, message)
 
     def _hear_late(self, line: StreamLine, who: ConnectionId, message: dict[str, Any]) -> None:
-        """Take what a stream missed of a handle shown at another broker; if that breaks off, all of it comes again."""
+        """Take a missed event of a handle from another broker; after a break, all of them are sent again."""
         if len(self.around.processes) == 1:
             self.around.world.fail(f"{self.name} hears something late for {who}, with one broker alone")
         self._take(line, message["params"]["cursor"], who, message)
@@ -257,7 +257,7 @@ class KeptHost(Host):
                 person.hears(message["method"], params)
 
     def missing(self) -> list[str]:
-        """What its streams should have brought by now and did not."""
+        """Return the due notifications that its streams did not bring."""
         line, found = self.line, []
         if line is None:
             return [f"{self.name} never had a stream"]

@@ -1,4 +1,4 @@
-"""A client of 2026-07-28 that listens: nothing is replayed, so what it missed it reads by cursor."""
+"""A client of 2026-07-28 with a stream: nothing is replayed, so it reads missed events by cursor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTEN_ID = 1_000_000
 
 
 class ListeningHost(Host):
-    """One person, whose notifications are pushed while a stream is open."""
+    """A host of one person, with pushed notifications while a stream is open."""
 
     kind = "listening"
 
@@ -30,7 +30,7 @@ class ListeningHost(Host):
         super().__init__(around, name)
         self.person: Person | None = None
         self.streaming: Exchanged | None = None
-        self.live_since: int | None = None  # the store's tip when the stream was acknowledged
+        self.live_since: int | None = None  # the store's tip at the acknowledgement
         self.heard: list[int] = []
         self.listens_to: ConnectionId | None = None
         self.wants_stream = True
@@ -41,7 +41,7 @@ class ListeningHost(Host):
             self.streaming.close()
 
     async def keep_streaming(self) -> None:
-        """As long as there is anything to hear."""
+        """Keep a stream open while it is wanted."""
         while self.wants_stream and not self.has_vanished:
             if self.person is not None and self.person.handle is not None:
                 try:
@@ -74,7 +74,7 @@ class ListeningHost(Host):
             for event in reader.feed(data):
                 self._hear(event.message or {}, person)
             if person.who != who:
-                return  # they have another handle by now
+                return  # they have a new handle by now
             if self.around.faulty and self.random.random() < 0.03:
                 return
 
@@ -100,7 +100,7 @@ class ListeningHost(Host):
                 person.hears(method, params)
 
     def missing(self) -> list[str]:
-        """What it should have heard by now and did not."""
+        """Return the due notifications that it did not hear."""
         if self.live_since is None or self.listens_to is None:
             return []
         due = filter(self.around.is_due, self.around.record.person(self.listens_to).positions)

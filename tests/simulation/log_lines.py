@@ -1,4 +1,4 @@
-"""What the broker logs: nothing is printed, and an error is a finding."""
+"""The broker's log lines: none is printed, and each error is a finding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPECTED = ("log_unavailable",)
 
 @contextmanager
 def errors_found(tell: Callable[[str], None]) -> Iterator[None]:
-    """For as long as it is open, `tell` is told of every error that is logged."""
+    """Call `tell` for each logged error, while the context is open."""
 
     def collect(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
         if event["event"] not in EXPECTED:

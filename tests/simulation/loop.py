@@ -1,8 +1,8 @@
-"""An event loop that is stepped from outside: one callback at a time, on a clock that moves by itself.
+"""An event loop stepped from outside: one callback at a time, on a simulated clock.
 
-Each simulated process has a loop of its own, all on one `World`. Within a loop callbacks keep asyncio's order, first
-in, first out; between loops the seed says whose turn it is. So a process can be stopped, or killed, between any two
-callbacks, which is at any await; and time goes on only when nobody has anything left to do.
+Each simulated process has a loop of its own, all on one `World`. Within a loop, callbacks keep asyncio's order, first
+in, first out; between loops, the seed decides. So a process can be stopped or killed between any two callbacks, at any
+await; and time advances only when no loop has anything left to do.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Handle:
         self.args = args
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Cancel it."""
         self.callback = None
 
     def cancelled(self) -> bool:
-        """Whether it was called off, or has run as a timer."""
+        """Return whether it was cancelled."""
         return self.callback is None
 
 
@@ -51,13 +51,13 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.ready: deque[Handle] = deque()
         self.paused = False
         self.dead = False
-        self.fuse = 0  # after so many callbacks more, `on_fuse` is called in the place of the next
+        self.fuse = 0  # after this many callbacks, `on_fuse` is called instead of the next one
         self.on_fuse: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_looked_at = 64
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
-        """Put `callback` in line; contexts are not kept apart, since nothing here uses them."""
+        """Put `callback` in line; the context is ignored, since nothing here uses one."""
         handle = Handle(self, callback, args)
         if not self.dead:
             if not self.ready and not self.paused:
@@ -68,7 +68,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        """`when` is in seconds of the world's time."""
+        """Schedule `callback` for `when`, in seconds of simulated time."""
         handle = Handle(self, callback, args)
         if not self.dead:
             self.world.add_timer(when * 1_000, handle)
@@ -77,19 +77,19 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        """In `delay` seconds."""
+        """Schedule `callback` in `delay` seconds."""
         return self.call_at(self.time() + delay, callback, *args)
 
     def time(self) -> float:
-        """The world's, in seconds."""
+        """Return the simulated time in seconds."""
         return self.world.now_ms / 1_000
 
     def create_future(self) -> asyncio.Future[Any]:
-        """One of this loop."""
+        """Return a future of this loop."""
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **kwargs: Any) -> asyncio.Task[Any]:
-        """One of this loop; kept until it is done."""
+        """Return a task of this loop; it is kept until it is done."""
         task = asyncio.Task(coro, loop=self)
         self._tasks.append(task)
         if len(self._tasks) > self._tasks_looked_at:
@@ -99,43 +99,43 @@ class SimLoop(asyncio.AbstractEventLoop):
         return task
 
     def tasks(self) -> list[asyncio.Task[Any]]:
-        """Those that are not done, in the order of their making; of an exception in another, nobody has taken it."""
+        """Return the unfinished tasks, in the order of creation, and forget the others."""
         self._tasks = [task for task in self._tasks if not task.done()]
         return self._tasks
 
     def get_debug(self) -> bool:
-        """It is not asyncio that is looked into."""
+        """Return `False`: asyncio's own debugging is not wanted."""
         return False
 
     def is_running(self) -> bool:
-        """It always is, in a way."""
+        """Return `True`: the world runs it at any time."""
         return True
 
     def is_closed(self) -> bool:
-        """A dead process is past caring."""
+        """Return `False`, even for a dead process."""
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """An exception that nobody awaits: a bug of whoever runs here."""
+        """Fail the run for an exception without an awaiter: it is a bug in this process."""
         if not self.dead:
             self.world.fail(f"{self.name}: {context.get('message')}: {context.get('exception')!r}")
 
     def pause(self) -> None:
-        """Nothing runs here until `resume`."""
+        """Stop running callbacks until `resume`."""
         if not self.paused:
             self.paused = True
             if self.ready:
                 self.world.runnable.remove(self)
 
     def resume(self) -> None:
-        """Go on."""
+        """Run callbacks again."""
         if self.paused:
             self.paused = False
             if self.ready and not self.dead:
                 self.world.runnable.append(self)
 
     def kill(self) -> None:
-        """Nothing runs here any more, ever: what was under way is dropped where it stands."""
+        """Stop for good: all tasks are dropped where they are."""
         if self.ready and not self.paused:
             self.world.runnable.remove(self)
         self.ready.clear()
@@ -150,8 +150,8 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def _drop(self, task: asyncio.Task[Any]) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio knows it, its stubs do not
-        asyncio.tasks._enter_task(self, task)  # libraries ask which task it is, also while they clean up
-        with suppress(BaseException):  # what it does with its last breath reaches nobody
+        asyncio.tasks._enter_task(self, task)  # libraries ask for the current task, also while they clean up
+        with suppress(BaseException):  # its last actions have no effect
             task.get_coro().close()
         asyncio.tasks._leave_task(self, task)
 
@@ -160,11 +160,11 @@ STOPPED = "stopped, as was asked for"
 
 
 class Failed(Exception):  # noqa: N818 - the way out of a run
-    """The simulation has found something; its text says what."""
+    """A finding of the simulation; its text describes it."""
 
 
 class World:
-    """Time, and whose turn it is."""
+    """The simulated time, and the choice of the next loop."""
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(f"{seed} turns")
@@ -185,34 +185,34 @@ class World:
         self.loop = SimLoop(self, "world")
 
     def add_timer(self, at_ms: float, handle: Handle) -> None:
-        """`handle` is in line once it is `at_ms`."""
+        """Put `handle` in line at `at_ms`."""
         self._serial += 1
         heappush(self._timers, (at_ms, self._serial, handle))
 
     def after(self, delay_ms: float, callback: Callable[..., object], *args: Any) -> Handle:
-        """Let something happen that is no process's doing: a packet arrives, a disk is done."""
+        """Schedule an event outside all processes, such as the arrival of a packet."""
         return self.at(self.now_ms + delay_ms, callback, *args)
 
     def at(self, at_ms: float, callback: Callable[..., object], *args: Any) -> Handle:
-        """The same, at a moment; of two at one moment, the first that was asked for comes first."""
+        """Schedule such an event at a moment; events of one moment keep the order of their scheduling."""
         handle = Handle(self.loop, callback, args)
         self.add_timer(at_ms, handle)
         return handle
 
     def fail(self, what: str) -> None:
-        """Something is broken; the run ends with this step."""
+        """Record a failure; the run ends with this step."""
         if self.failure is None:
             self.failure = what
 
     def note(self, who: str, what: str) -> None:
-        """For the trace, and part of its digest."""
+        """Add a line to the trace and to the digest."""
         self.notes.append((self.steps, self.now_ms, who, what))
         self.digest = (self.digest * 1_000_003 + zlib.crc32(what.encode("utf-8", "surrogatepass"))) & MASK
         if self.on_note is not None:
             self.on_note(self.steps, self.now_ms, who, what)
 
     def run(self, until: Callable[[], bool], *, steps_max: int, until_ms: float) -> bool:
-        """Step until `until` holds, which is looked at whenever time moves; `False` if a bound was met first.
+        """Step until `until` holds, checked whenever time moves; return `False` if a bound was met first.
 
         Raises:
             Failed: something is broken.
@@ -234,7 +234,7 @@ class World:
             asyncio_events._set_running_loop(None)
 
     def _step(self, runnable: list[SimLoop]) -> None:
-        """Run the next callback of one of those who have any."""
+        """Run the next callback of one of the loops with any."""
         if self.steps == self.stop_after:
             self.fail(STOPPED)
             raise Failed(STOPPED)
@@ -262,12 +262,12 @@ class World:
             self._running = loop
             asyncio_events._set_running_loop(loop)
         callback(*handle.args)
-        del callback, handle  # an exception keeps this frame, which would keep its task, from Python 3.12 on
+        del callback, handle  # an exception keeps this frame and so its task, from Python 3.12 on
         if self.failure is not None:
             raise Failed(self.failure)
 
     def _ring(self) -> None:
-        """Go on to the next moment at which something is due, and put all that is due in line."""
+        """Advance to the next due moment, and put all due timers in line."""
         timers = self._timers
         at_ms = timers[0][0]
         self.now_ms = max(self.now_ms, at_ms)
@@ -282,5 +282,5 @@ class World:
 
 
 async def sleep_ms(delay_ms: float) -> None:
-    """Let so much of the world's time pass."""
+    """Sleep for a time of the simulated clock."""
     await asyncio.sleep(delay_ms / 1_000)

@@ -1,4 +1,4 @@
-"""Missed matches, by the rule of confirmation written a second time; and the silence of partners."""
+"""Missed matches, by a second implementation of the rule of confirmation; and the silence of partners."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ SILENCE_STEP_S = 5
 
 
 class Matches:
-    """The matches that one process knows of, and the signs of life that it had since."""
+    """The matches known to one process, and the signs of life since then."""
 
     def __init__(self, around: Surroundings, process: Process) -> None:
         self._around = around
         self._process = process
         self._up_since_ms = 0.0
-        self._opened: dict[RoomId, float] = {}  # when the process heard of it
-        self._signs: dict[ConnectionId, int] = {}  # by step: the last beginning of a stream or a call
+        self._opened: dict[RoomId, float] = {}  # the time when the process learned of it
+        self._signs: dict[ConnectionId, int] = {}  # the step of the last beginning of a stream or a call
         self._signs_ms: dict[ConnectionId, float] = {}
         self._opened_steps: dict[RoomId, int] = {}
         self._told: dict[ConnectionId, Position] = {}
         self._silences: list[tuple[float, ConnectionId, int]] = []
 
     def watch(self, broker: Broker) -> None:
-        """Hear what confirms a match, and what is told of silences."""
+        """Watch confirmations of a match, and the silences given to clients."""
         confirmation, presence = broker.presence.confirmation, broker.presence
         confirm, silence = confirmation.told, presence.silent_ms
 
@@ -76,12 +76,12 @@ class Matches:
         self._signs_ms[who] = self._around.world.now_ms
 
     def _is_confirmed(self, who: ConnectionId, room_id: RoomId) -> bool:
-        """Return whether the process had a sign of life since it heard of the room."""
+        """Return whether the process had a sign of life since it learned of the room."""
         told = self._told.get(who, 0) >= self._around.record.opened[room_id]
         return told or self._signs.get(who, -1) > self._opened_steps.get(room_id, -1)
 
     def check_cancel(self, command: CancelMatch) -> None:
-        """Check a match that the process is about to cancel: no confirmed member missed it, and all had their grace."""
+        """Check a cancellation by the process: no confirmed member missed the match, and all had their grace."""
         around, record = self._around, self._around.record
         now_ms, opened_at = around.world.now_ms, record.opened[command.room_id]
         opened_ms = self._opened.get(command.room_id, self._up_since_ms)
@@ -127,7 +127,7 @@ class Matches:
                 around.world.fail(f"{who} never came to {event.room_id}, which is open still")
 
     def _check_silence(self, who: ConnectionId, silent_ms: float | None) -> None:
-        """Check a silence that the process tells of `who`."""
+        """Check the silence of `who` as given by the process."""
         own_ms = self._process.attendance.silent_ms(who)
         if len(self._around.processes) > 1 and not self._process.attendance.is_there(who):
             own_ms = silent_ms  # others may have heard it
@@ -138,5 +138,5 @@ class Matches:
             self._silences.append((self._around.world.now_ms, who, told_s))
 
     def silences_since(self, asked_ms: float) -> list[tuple[ConnectionId, int]]:
-        """Return the silences that clients may have been told since `asked_ms`, in seconds, with the silent one."""
+        """Return the silences given to clients since `asked_ms`, in seconds, each with the silent connection."""
         return [(who, told_s) for now_ms, who, told_s in self._silences if now_ms >= asked_ms]

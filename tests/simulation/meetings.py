@@ -1,4 +1,4 @@
-"""Blocks and former meetings, by rules of its own from the events as they are stored."""
+"""Blocks and former meetings, by rules of its own from the stored events."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Meetings:
         return other in self._blocked[who]
 
     def closes(self, event: RoomClosed, at_ms: int) -> None:
-        """Keep a meeting, unless one of them never came."""
+        """Keep a meeting, unless a member never came."""
         if event.missed_by:
             return
         for who, other in ((event.closed_by, event.other), (event.other, event.closed_by)):
@@ -50,7 +50,7 @@ class Meetings:
             self._met[who] = [*others, (other, at_ms)][-REMEMBERED:]
 
     def reason(self, one: ConnectionId, other: ConnectionId, at_ms: int, policy: Policy) -> str | None:
-        """Return the reason for the two not to meet at `at_ms`, if there is one; their peers are not looked at."""
+        """Return the reason against a match of the two at `at_ms`, if there is one; their peers are ignored."""
         if self.has_blocked(one, other) or self.has_blocked(other, one):
             return "blocked"
         for who, met in ((one, other), (other, one)):
@@ -60,13 +60,13 @@ class Meetings:
         return None
 
     def met_since(self, who: ConnectionId, at_ms: int) -> list[ConnectionId]:
-        """Return those that `who` has met since."""
+        """Return the connections met by `who` since then."""
         return [partner for partner, met_ms in self._met[who] if met_ms > at_ms]
 
     def check_opened(
         self, commit: Commit, event: RoomOpened, policy: Policy, waiting_since_ms: dict[ConnectionId, int]
     ) -> None:
-        """Check that neither has blocked the other, and that two who met lately were both patient."""
+        """Check that neither has blocked the other, and that two recent partners were both patient."""
         reason = self.reason(event.first, event.second, commit.at_ms, policy)
         if reason == "blocked":
             self._world.fail(f"promise 9: at {commit.position}, {event.first} meets {event.second} in spite of a block")

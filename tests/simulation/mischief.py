@@ -1,4 +1,4 @@
-"""What happens to whole processes, and to the log behind their backs: once a second, by chance."""
+"""Faults of whole processes, and of the log without their knowledge: once a second, by chance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRIMMED_TO_MOST = 40
 
 
 async def mischief(around: Surroundings) -> None:
-    """As long as things go wrong."""
+    """Cause faults until the end of the faulty time."""
     while around.faulty:
         await sleep_ms(1_000)
         for process in around.processes:
@@ -36,7 +36,7 @@ def _strike(around: Surroundings, process: Process) -> None:
     faults, loop = around.faults, process.loop
     if loop.dead or loop.paused:
         return
-    # While something is under way to the store a crash is worth more.
+    # A crash is worth more during a call to the store.
     if faults.strike("crash") or (process.is_appending and faults.strike("crash")):
         _after_callbacks(around, process, process.crash)
     elif faults.strike("pause"):
@@ -53,7 +53,7 @@ def _strike(around: Surroundings, process: Process) -> None:
 
 
 def _after_callbacks(around: Surroundings, process: Process, what: Callable[[], None]) -> None:
-    """Between two callbacks, which is to say at any await."""
+    """Call `what` after some callbacks, so at any await."""
     process.loop.fuse = 1 + around.faults.random.randrange(CALLBACKS_MOST)
     process.loop.on_fuse = what
 

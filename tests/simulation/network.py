@@ -1,6 +1,6 @@
-"""HTTP without sockets: bytes take their time, arrive in pieces, or do not arrive.
+"""HTTP without sockets: bytes are delayed, arrive in pieces, or do not arrive.
 
-A server's side is what uvicorn gives an application, `receive` and `send`, with its limit on what is not read yet. A
+The server's side is uvicorn's interface for an application, `receive` and `send`, with its limit of unread bytes. The
 client's side is a status, headers and bytes, until they end or break.
 """
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 LATENCY_MS = 4.0
 UNNOTICED_MS = 20_000.0
 STALL_MS = 8_000.0
-WINDOW_BYTES = 2_000  # what may be on its way, or unread, before a writer has to wait
+WINDOW_BYTES = 2_000  # bytes under way or unread before a writer has to wait
 STREAMS = ("get", "listen")
 
 Headers = Mapping[str, str]
 
 
 class Broken(Exception):  # noqa: N818 - what a client sees of it
-    """The connection is gone; what has arrived has arrived."""
+    """A broken connection; bytes that arrived before can be used."""
 
 
 class Network:
-    """Between clients, who live in one loop, and processes."""
+    """The network between clients, all in one loop, and processes."""
 
     def __init__(self, world: World, clients: SimLoop, faults: Faults, sometimes: Sometimes) -> None:
         self.world = world
@@ -50,7 +50,7 @@ class Network:
         about: str = "",
         address: str = "10.0.0.1",
     ) -> Exchanged:
-        """Begin a request from `address`; the answer is read from what is returned."""
+        """Begin a request from `address`; return its exchange, for reading the answer."""
         exchanged = Exchanged(self, process, about)
         faults = self.faults
         if faults.strike("request lost"):
@@ -76,12 +76,12 @@ class Exchanged:
         self._world = network.world
         self._faults = network.faults
         self._process = process
-        self._server_gone = asyncio.Event()  # the server knows that the client has gone
+        self._server_gone = asyncio.Event()  # the server knows of the client's end
         self._body: bytes | None = b""
         self._ended = False  # the server has written all
-        self._unread = 0  # bytes that were written and that the client has not read
+        self._unread = 0  # bytes written by the server and not read by the client
         self._drained = asyncio.Event()
-        self._transit: list[bytes | None] = []  # what is on its way; `None` is its end
+        self._transit: list[bytes | None] = []  # bytes under way; `None` is the end
         self._last_arrival_ms = 0.0
         self._arrived = bytearray()
         self._client_ended = False
@@ -94,10 +94,10 @@ class Exchanged:
     # The client's side, in the clients' loop
 
     async def answered(self) -> int:
-        """The status, once it is there.
+        """Return the status when it has arrived.
 
         Raises:
-            Broken: it never will be.
+            Broken: it never will.
         """
         while not self.status:
             if self._client_broken:
@@ -106,7 +106,7 @@ class Exchanged:
         return self.status
 
     async def read(self) -> bytes:
-        """The next bytes; none at the end.
+        """Return the next bytes; none at the end.
 
         Raises:
             Broken: there will be no more.
@@ -125,7 +125,7 @@ class Exchanged:
         return data
 
     def close(self) -> None:
-        """The client goes; the server notices it sooner or later."""
+        """Close the client's side; the server notices sooner or later."""
         if not self._client_broken and not self._client_ended:
             self.break_client()
             self._tell_server()
@@ -140,13 +140,13 @@ class Exchanged:
         await self._something.wait()
 
     def break_client(self) -> None:
-        """From now on the client gets nothing more."""
+        """Break the client's side: nothing more arrives."""
         self._client_broken = True
         self._transit.clear()
         self._something.set()
 
     def cut(self) -> None:
-        """The network breaks: of what is on its way, some bytes arrive, and both sides notice in their time."""
+        """Break the network: some of the bytes under way arrive, and each side notices later."""
         if self._client_broken or self._client_ended:
             return
         rest = b"".join(chunk for chunk in self._transit if chunk)
@@ -163,7 +163,7 @@ class Exchanged:
     # The server's side, in the process's loop
 
     def arrive(self, method: str, headers: list[tuple[bytes, bytes]], body: bytes, address: str) -> None:
-        """The request has reached its process, if that lives."""
+        """Start the request in its process, if that lives."""
         if not self._process.is_up:
             self._world.after(self._faults.some(LATENCY_MS), self.break_client)
             return
@@ -185,7 +185,7 @@ class Exchanged:
         self._process.serve(self, scope)
 
     async def receive(self) -> dict[str, Any]:
-        """ASGI."""
+        """Receive, as in ASGI."""
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
@@ -194,7 +194,7 @@ class Exchanged:
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """ASGI; waits while too much is unread."""
+        """Send, as in ASGI; wait while too much is unread."""
         if self._server_gone.is_set() or self._process.loop.dead:
             return
         if message["type"] == "http.response.start":
@@ -211,21 +211,21 @@ class Exchanged:
 
     @property
     def request_body(self) -> bytes | None:
-        """What was asked, unless nobody is there any more."""
+        """The body of the request; `None` if the client has gone."""
         return None if self._server_gone.is_set() else self._body
 
     @property
     def is_open(self) -> bool:
-        """Whether the server knows of no end of the connection."""
+        """Return whether the connection is open, as far as the server knows."""
         return not self._server_gone.is_set() and not self._process.loop.dead
 
     @property
     def takes_more(self) -> bool:
-        """Whether the server can write without waiting."""
+        """Return whether the server can write without waiting."""
         return self.is_open and self._unread < WINDOW_BYTES
 
     def server_writes(self, body: bytes, start: dict[str, Any] | None = None) -> None:
-        """More of a response, or with its start the whole."""
+        """Write more of a response, or with its start the whole."""
         if start is not None:
             self._send_start(start)
         self._send_bytes(body)
@@ -234,7 +234,7 @@ class Exchanged:
             self._send_later(None)
 
     def server_cuts(self) -> None:
-        """The application drops the connection at once."""
+        """Drop the connection at once, for the application."""
         self._network.sometimes.reached("a stream was cut at its backlog")
         self._world.note("network", f"{self.about} is cut by the server")
         self._transit.clear()
@@ -242,11 +242,11 @@ class Exchanged:
         self._server_notices()
 
     def server_died(self) -> None:
-        """The process is gone, and its sockets with it."""
+        """Close the connection because the process has died."""
         self._world.after(self._faults.some(LATENCY_MS), self.cut)
 
     def finished(self) -> None:
-        """The application has returned; without an end of the answer, the connection is of no more use."""
+        """End the exchange after the application has returned; without an end of the answer, the connection breaks."""
         if not self._ended:
             self._ended = True
             self._world.after(self._faults.some(LATENCY_MS), self.break_client)
@@ -271,7 +271,7 @@ class Exchanged:
         self._send_later(body)
 
     def _send_later(self, what: Any) -> None:
-        """Let it arrive, behind all that was sent before."""
+        """Schedule an arrival after all earlier ones."""
         slow = self._faults.strike("reader slow")
         at_ms = self._world.now_ms + self._faults.some(300.0 if slow else LATENCY_MS)
         if isinstance(what, bytes) and self._faults.strike("reader stalled"):
@@ -290,7 +290,7 @@ class Exchanged:
                 self._world.fail(f"{self.about} was answered with status {self.status}")
         else:
             if not self._transit:
-                return  # it was dropped on its way
+                return  # dropped on its way
             self._transit.pop(0)
             if what is None:
                 self._client_ended = True
@@ -308,7 +308,7 @@ class Exchanged:
 
 
 class ServerLink:
-    """The `DirectResponse` of a request, which the server writes to at once."""
+    """The `DirectResponse` of a request, for immediate writes by the server."""
 
     def __init__(self, exchanged: Exchanged) -> None:
         self._exchanged = exchanged

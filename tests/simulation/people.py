@@ -1,4 +1,4 @@
-"""People: what they do at random, and how each answer that they get is held against the store."""
+"""People: their random actions, with each answer checked against the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRIES_MAX = 400
 
 
 class Message:
-    """Something that is to be said, and is said again until there is an answer."""
+    """A message to be sent, and sent again until there is an answer."""
 
     def __init__(self, room_id: str, text: str, message_id: str | None) -> None:
         self.room_id = room_id
@@ -41,7 +41,7 @@ class Person:
         self.name = name
         self.random = random.Random(f"{around.seed} {name}")
         self.answers = Answers(around, self)
-        # A session's own people call `enter_queue`, so that its stream hears them.
+        # People with a session call `enter_queue`, so that its stream hears them.
         self.is_window = not isinstance(host, KeptHost) and random.Random(f"{around.seed} {name} window").random() < 0.3
         self.handle: str | None = None
         self.who: ConnectionId | None = None
@@ -56,7 +56,7 @@ class Person:
         self.vanished = False
 
     async def run(self) -> None:
-        """Live at random while things go wrong; then come to rest."""
+        """Act at random during the faults, then come to rest."""
         await pause_between(self.host, 1_500)
         while self.around.faulty and not self.vanished:
             await self._act()
@@ -119,7 +119,7 @@ class Person:
             await host.ask(method, {"uri": f"chat://inbox/{self.handle}"})
 
     def message(self, *, named: bool) -> Message:
-        """Something new to say, whose repeats are recognised if it is `named`."""
+        """Return a new message; with `named`, repeats are recognised."""
         assert self.room_id is not None
         self.texts += 1
         message_id = f"m{self.texts}" if named else None
@@ -127,7 +127,7 @@ class Person:
         return self.said[-1]
 
     def _named(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """With the handle, unless the session knows it."""
+        """Return `arguments` with the handle, which may be left out if the session knows it."""
         host = self.host
         knows = isinstance(host, KeptHost) and host.default == self.who and len(host.people) == 1
         if self.handle is None or (knows and self.random.random() < 0.3):
@@ -135,7 +135,7 @@ class Person:
         return {**arguments, "handle": self.handle}
 
     async def enter(self, *, anew: bool = False) -> Answer | None:
-        """Join the queue, or look where one is in it."""
+        """Join the queue, or ask for the place in it."""
         arguments: dict[str, Any] = {"display_name": self.name}
         if self.random.random() < 0.6:
             arguments["interests"] = sorted(self.random.sample(WORDS, self.random.randrange(3)))
@@ -144,7 +144,7 @@ class Person:
             arguments["handle"] = self.handle
         host = self.host
         if isinstance(host, KeptHost) and len(host.people) > 1 and minting:
-            # In the session, its default would stand for a handle that is left out.
+            # In the session, its default would replace a missing handle.
             answer = await host.elsewhere.call("enter_queue", arguments)
         else:
             if isinstance(host, KeptHost):
@@ -181,12 +181,12 @@ class Person:
         self.last_room_id = self.room_id or self.last_room_id
 
     async def say(self, message: Message, *, listen: bool) -> Answer | None:
-        """Say it, and perhaps wait for what comes back."""
+        """Send a message, and perhaps wait for events after it."""
         arguments = self._named({"room_id": message.room_id, "message": message.text})
         if message.message_id is not None:
             arguments["message_id"] = message.message_id
         elif message.tries:
-            return None  # without a name for it, a repeat would say it twice
+            return None  # a repeat without an id would be stored twice
         if listen and self.cursor is not None:
             arguments |= {"cursor": self.cursor, "wait_seconds": round(2 * self.random.random(), 2)}
         message.tries += 1
@@ -200,7 +200,7 @@ class Person:
         return answer
 
     async def wait(self, wait_seconds: float | None = None) -> Answer | None:
-        """Wait for what comes."""
+        """Wait for the next events."""
         if self.cursor is None:
             return await self.status()
         if wait_seconds is None:
@@ -222,7 +222,7 @@ class Person:
         return None
 
     async def look_back(self) -> None:
-        """Read again from an old cursor: what comes is what came."""
+        """Read again from an old cursor: the events must be the same."""
         cursor = self.random.choice(self.old_cursors) if self.old_cursors else 0
         arguments, who = self._named({"cursor": cursor, "wait_seconds": 0}), self.who
         answer = await self.host.call("wait_for_events", arguments)
@@ -231,7 +231,7 @@ class Person:
             self.answers.check_wait(answer, arguments)
 
     async def read_inbox(self) -> None:
-        """The same by the resource."""
+        """Read the inbox by its resource."""
         if self.handle is None or self.who is None:
             return
         cursor = self.random.choice((None, *self.old_cursors[-3:]))
@@ -242,7 +242,7 @@ class Person:
             self.answers.check_inbox(result["contents"][0]["text"], cursor, asked_at)
 
     async def status(self) -> Answer | None:
-        """Where am I?"""
+        """Ask for the place."""
         answer = await self.host.call("get_status", self._named({}))
         if answer is not None and not self._refused(answer):
             self.answers.check_status(answer)
@@ -255,7 +255,7 @@ class Person:
         return answer
 
     async def show_yourself(self) -> bool:
-        """Present the handle in the session; whether that is sure."""
+        """Present the handle in the session; return whether it surely arrived."""
         if self.handle is None or self.who is None:
             return True
         answer = await self.host.call("get_status", {"handle": self.handle})
@@ -266,7 +266,7 @@ class Person:
         return answer is not None
 
     async def next_partner(self, room_id: str) -> Answer | None:
-        """Someone else, please."""
+        """Ask for another partner."""
         answer = await self.host.call("next_partner", self._named({"room_id": room_id}))
         if answer is not None and not self._refused(answer):
             self._entered(answer)
@@ -283,7 +283,7 @@ class Person:
         return answer
 
     async def complain(self) -> Answer | None:
-        """Block or report the last partner, who may be gone already."""
+        """Block or report the last partner, perhaps after the end of the room."""
         room_id = RoomId(self.random.choice((self.room_id, self.last_room_id)) or self.last_room_id)
         tool, arguments = "block_partner", self._named({"room_id": room_id})
         if self.random.random() < 0.5:
@@ -299,7 +299,7 @@ class Person:
         return answer
 
     async def leave_queue(self) -> Answer | None:
-        """Not today."""
+        """Leave the queue."""
         answer = await self.host.call("leave_queue", self._named({}))
         if answer is not None and not self._refused(answer):
             self.waits = False
@@ -308,7 +308,7 @@ class Person:
     # What they are told
 
     def _took(self, answer: Answer, asked: int) -> None:
-        """What came after `asked` is here."""
+        """Take the events after the cursor `asked`."""
         for event in answer.payload["events"]:
             self.hears(event["method"], event["params"])
         if asked == self.cursor or self.cursor is None:
@@ -318,7 +318,7 @@ class Person:
             self.waits, self.room_id = False, None
 
     def hears(self, method: str, params: dict[str, Any]) -> None:
-        """On whatever way."""
+        """Take a notification from a page or a stream."""
         if method == "chatroom.found" and params["room_id"] not in self.around.record.closed:
             self.room_id = self.last_room_id = params["room_id"]
             self.waits = False
@@ -341,7 +341,7 @@ class Person:
         return True
 
     def forget(self) -> None:
-        """There is no handle any more."""
+        """Forget the handle and all that belongs to it."""
         if isinstance(self.host, KeptHost) and self.who is not None:
             self.host.forgotten(self.who)
         self.handle = self.who = self.cursor = self.room_id = None

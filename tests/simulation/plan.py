@@ -1,4 +1,4 @@
-"""What one seed is about: how many brokers and people of which kind, under which limits."""
+"""The plan of one seed: the number of brokers, the kinds of people, and the limits."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ SHARED_DURATIONS_MS = (15_000.0, 40_000.0, 90_000.0)
 
 
 class Plan:
-    """Drawn from the seed; the population and the duration are bounded."""
+    """The bounded choices drawn from a seed: population, duration and limits."""
 
     def __init__(self, seed: str, broker_type: Callable[..., Broker] = Broker) -> None:
         draw = self.random = random.Random(f"{seed} plan")
         self.broker_type = broker_type
         self.brokers = draw.choices((1, 2, 3), (7, 2, 1))[0]
         self.keep_commits = draw.choice((None, None, 12, 60)) if self.brokers == 1 else None
-        # Drawn apart, so that what the other seeds draw does not depend on it.
+        # A separate generator keeps the draws of other seeds unchanged.
         self.in_memory = self.brokers == 1 and random.Random(f"{seed} in memory").random() < IN_MEMORY
         self.redact_after_ms = draw.choice((None, None, 1, 5_000))
         self.duration_ms = draw.choice((6_000.0, 15_000.0, 40_000.0))
@@ -127,12 +127,12 @@ class Plan:
 
     @property
     def handles_are_kept(self) -> bool:
-        """Whether nobody who is idle is ever forgotten."""
+        """Return whether idle connections are never forgotten."""
         return self.policy.connections_kept > 1_000
 
     @property
     def longest_grace_ms(self) -> float:
-        """After it, whoever has gone has been taken out."""
+        """The time after which every vanished connection has been removed."""
         policy, leases_ms = self.policy, 0 if self.brokers == 1 else 2 * LEASE_MS
         return (
             10_000.0

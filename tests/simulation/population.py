@@ -1,4 +1,4 @@
-"""Hosts of every kind with the people behind them; some vanish, and others come instead."""
+"""Hosts of every kind with their people; some vanish, and others come instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PEOPLE_MAX = 16
 
 
 def populate(around: Surroundings) -> None:
-    """Make the hosts and people that the plan begins with."""
+    """Make the plan's first hosts and people."""
     plan = around.plan
     for kind, count in (
         (Host, plan.modern),
@@ -31,7 +31,7 @@ def populate(around: Surroundings) -> None:
 
 
 def come(around: Surroundings, host: Host) -> None:
-    """Let the people of `host` live, and its stream."""
+    """Start the people of `host`, and its stream."""
     for person in around.people:
         if person.host is host:
             around.clients.call_soon(around.clients.create_task, person.run())
@@ -40,7 +40,7 @@ def come(around: Surroundings, host: Host) -> None:
 
 
 async def vanishing(around: Surroundings) -> None:
-    """Let hosts vanish at any moment while their people wait or chat, as long as things go wrong."""
+    """Let hosts vanish at any moment while their people wait or chat, during the faults."""
     chance = around.plan.vanishing * TICK_MS / 1_000
     draw = around.faults.random
     while around.faulty and chance:
@@ -54,7 +54,7 @@ async def vanishing(around: Surroundings) -> None:
 
 
 def vanish(around: Surroundings, host: Host) -> None:
-    """Let `host` be gone for good, with its people and its connections."""
+    """Let `host` disappear for good, with its people and its connections."""
     around.world.note(host.name, "vanishes")
     around.sometimes.reached("a host vanished")
     for person in around.people:
@@ -64,7 +64,7 @@ def vanish(around: Surroundings, host: Host) -> None:
 
 
 def new_host(around: Surroundings, kind: type[Host]) -> Host:
-    """Make a host and the people behind it."""
+    """Make a host and its people."""
     host = kind(around, f"host {len(around.hosts)} {kind.kind}")
     around.hosts.append(host)
     seats = 2 if kind is KeptHost and around.plan.random.random() < 0.4 else 1

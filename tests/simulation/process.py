@@ -1,7 +1,7 @@
-"""One broker's process: the whole application as uvicorn would drive it, on a loop and a clock of its own.
+"""One broker's process: the whole application as under uvicorn, on a loop and a clock of its own.
 
-It can be killed between any two callbacks, paused and woken, shut down, and have its clock set; whoever looks after
-it starts it again.
+It can be killed between any two callbacks, paused and resumed, shut down, and have its clock set; the simulation then
+starts it again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RESTART_MS = 1_500.0
 
 
 class ProcessClock:
-    """The world's time, and a wall clock that somebody may set."""
+    """The simulated time, and a wall clock that can be set."""
 
     def __init__(self, loop: SimLoop, wall_ms: int) -> None:
         self._loop = loop
@@ -45,11 +45,11 @@ class ProcessClock:
         self.wall_offset_ms = wall_ms
 
     def wall_ms(self) -> int:
-        """Unix time, as far as this machine knows."""
+        """Return Unix time by this machine's clock."""
         return self.wall_offset_ms + int(self._world.now_ms)
 
     def now_ms(self) -> float:
-        """The world's time."""
+        """Return the simulated time."""
         return self._world.now_ms
 
     def call_at(self, at_ms: float, callback: Callable[[], None]) -> Handle:
@@ -69,7 +69,7 @@ class Trouble:
 
 
 class Process:
-    """A broker that is started again and again; `is_up` while it takes requests."""
+    """A broker with many starts; `is_up` while it takes requests."""
 
     def __init__(self, around: Surroundings, number: int) -> None:
         self.around = around
@@ -83,7 +83,7 @@ class Process:
         self.matches = Matches(around, self)
         self.wall_offset_ms = WALL_MS + around.faults.random.randrange(2_000)
         self.decided_ids: set[str] = set()
-        self.announced_to: Position | None = None  # `None` where any may come next: at a start, and after a jump
+        self.announced_to: Position | None = None  # `None` at a start and after a jump, where any may come next
         self._exchanges: dict[Exchanged, None] = {}
         self.store: StoreClient | None = None
         self.troubles: list[Trouble] = []
@@ -100,7 +100,7 @@ class Process:
             self.troubles[-1].until_ms = self.around.world.now_ms
 
     def start(self) -> None:
-        """A new life: nothing of the last one is left."""
+        """Start again, with nothing left of the last life."""
         self.starts += 1
         self.stopping = False
         self.announced_to = None
@@ -205,7 +205,7 @@ class Process:
         presence._submit = presence.confirmation._submit = broker.writer.submit
 
     async def _live(self) -> None:
-        """The lifespan of the application, and the end of the process."""
+        """Run the lifespan of the application, up to the end of the process."""
         sent: list[str] = []
 
         async def receive() -> dict[str, Any]:
@@ -237,7 +237,7 @@ class Process:
             around.world.note(self.name, f"is up at {self.broker.state.position}")
 
     def _ended(self) -> None:
-        """A graceful end leaves nothing behind."""
+        """Check that a graceful end leaves no task."""
         self.around.world.note(self.name, "has ended")
         left = [task for task in self.loop.tasks() if not task.done()]
         if left:
@@ -246,12 +246,12 @@ class Process:
 
     @property
     def is_appending(self) -> bool:
-        """Whether something is on its way to the store."""
+        """Return whether an append is under way."""
         broker = getattr(self, "broker", None)
         return broker is not None and broker.writer._flushing is not None
 
     def serve(self, exchanged: Exchanged, scope: dict[str, Any]) -> None:
-        """A request has come in."""
+        """Serve a request."""
         self._exchanges[exchanged] = None
         self.loop.create_task(self._serve(exchanged, scope))
 
@@ -285,7 +285,7 @@ class Process:
         self._shutdown.set()
 
     def crash(self) -> None:
-        """It is gone at once."""
+        """End at once."""
         if not self.loop.dead:
             self.around.world.note(self.name, "crashes")
             self.around.lost_with(self)
@@ -305,12 +305,12 @@ class Process:
             self.around.world.after(self.around.faults.some(RESTART_MS) + 1, self.start)
 
     def set_clock(self, by_ms: int) -> None:
-        """Somebody sets the machine's clock."""
+        """Set the machine's clock."""
         self.wall_offset_ms += by_ms
         self.clock.wall_offset_ms = self.wall_offset_ms
 
     def _decided(self, commits: Sequence[Commit]) -> None:
-        if not self.is_appending:  # no task has to be waited for
+        if not self.is_appending:  # no task to wait for
             self.around.sometimes.reached("commands were carried out at once")
         self.around.decided(self, commits)
 

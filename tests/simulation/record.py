@@ -1,7 +1,7 @@
-"""What is in the store, read a second time: who is owed what, who is where, what was said.
+"""A second reading of the store: owed notifications, places, and messages.
 
-Made from the events as they are stored, by rules of its own, so that what clients hear is held against something
-that shares no code with what told them.
+It is made from the stored events by rules of its own, so that the check of a client's events shares no code with
+their sender.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from tests.simulation.meetings import Meetings
 from tests.simulation.sometimes import Sometimes
 
 REDACTED = "[redacted]"
-UNDER_WAY_MS = 30_000.0  # for so long a process may be paused, and a store be busy
-CLOCKS_MS = 3_600_000.0  # by so much clocks may be wrong
+UNDER_WAY_MS = 30_000.0  # the longest pause of a process and delay of a store
+CLOCKS_MS = 3_600_000.0  # the largest error of a clock
 UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 OWN_ENDING = {"left": "you_left", "next": "you_left", "disconnected": "you_timed_out", "timeout": "you_timed_out"}
 PARTNERS_ENDING = {
@@ -48,7 +48,7 @@ PARTNERS_ENDING = {
 
 
 class Said(NamedTuple):
-    """A message, as it was stored."""
+    """A stored message."""
 
     position: Position
     room_id: RoomId
@@ -59,21 +59,21 @@ class Said(NamedTuple):
 
 
 class Person:
-    """What the store says of one connection."""
+    """The stored facts about one connection."""
 
     def __init__(self) -> None:
         self.positions: list[Position] = []
         self.owed: list[dict[str, Any]] = []
         self.places: list[tuple[Position, tuple[str, Any]]] = []
-        self.entry = QueueEntry(0, 0)  # their last own entry into the queue
-        self.endings: list[tuple[Position, str]] = []  # why they are idle
+        self.entry = QueueEntry(0, 0)  # the last own entry into the queue
+        self.endings: list[tuple[Position, str]] = []  # reasons for being idle
         self.partners: set[ConnectionId] = set()
-        self.heard_to: Position = 0  # what has reached their client, by a result or a stream
-        self.idle_grace_ms: int | None = None  # of a window, from its first entry on
-        self.known_since: Position = 0  # if they were forgotten, and came in once more before anyone could tell them so
+        self.heard_to: Position = 0  # the newest position known to the client, by a result or a stream
+        self.idle_grace_ms: int | None = None  # for a window, from its first entry on
+        self.known_since: Position = 0  # the entry after being forgotten, before notice of that could arrive
 
     def owes(self, position: Position, method: str, **params: Any) -> None:
-        """From `position` on they are owed this."""
+        """Record a notification owed from `position` on."""
         self.positions.append(position)
         self.owed.append({"method": method, "params": params})
 
@@ -82,32 +82,32 @@ class Person:
         self.heard_to = max(self.heard_to, position)
 
     def between(self, after: Position, through: Position) -> list[Position]:
-        """Where they are told something."""
+        """Return the positions of owed notifications."""
         return self.positions[bisect_right(self.positions, after) : bisect_right(self.positions, through)]
 
     def place_at(self, position: Position) -> tuple[str, Any]:
-        """Where they were right after `position`."""
+        """Return the place right after `position`."""
         index = bisect_right(self.places, position, key=lambda entry: entry[0])
         return self.places[index - 1][1] if index else ("idle", None)
 
     def kinds(self, after: Position, through: Position) -> list[str]:
-        """What they were right after the one position, and what they became up to the other."""
+        """Return the kind of place right after `after`, and each later kind up to `through`."""
         moves = [place for position, place in self.places if after < position <= through]
         return [kind for kind, _ in (self.place_at(after), *moves)]
 
     def idle_reasons(self, after: Position, through: Position) -> list[str]:
-        """Return the reasons for being idle right after the one position, and at any up to the other."""
+        """Return the reasons for being idle right after `after`, and each later one up to `through`."""
         before = [reason for position, reason in self.endings if position <= after][-1:]
         return before + [reason for position, reason in self.endings if after < position <= through]
 
     @property
     def place(self) -> tuple[str, Any]:
-        """Where they are."""
+        """The present place."""
         return self.places[-1][1] if self.places else ("idle", None)
 
 
 class Record:
-    """All of it."""
+    """The record of a whole run."""
 
     def __init__(self, world: World, sometimes: Sometimes) -> None:
         self.people: dict[ConnectionId, Person] = {}
@@ -129,14 +129,14 @@ class Record:
         self._message_ids: set[tuple[RoomId, ConnectionId, str]] = set()
 
     def person(self, who: ConnectionId) -> Person:
-        """What is known of `who`."""
+        """Return the facts about `who`."""
         known = self.people.get(who)
         if known is None:
             known = self.people[who] = Person()
         return known
 
     def on_commit(self, before: State, commit: Commit, after: State) -> None:
-        """A commit was stored: hold it against the promises, and keep it."""
+        """Check a stored commit against the promises, and record it."""
         self._world.note("log", f"{commit.position} {type(commit.command).__name__} {_names(commit)}")
         for breach in check_step(before, commit, after):
             self._world.fail(str(breach))
@@ -230,7 +230,7 @@ class Record:
         )  # fmt: skip
 
     def check_redacted(self, positions: Sequence[Position]) -> None:
-        """The texts of a reported room are kept for long enough, but for those whose redaction was under way."""
+        """Check that a reported room keeps its texts for long enough, except for redactions already under way."""
         kept_ms = self.policy.evidence_keep_ms
         for said in self.said:
             since_ms = self._world.now_ms - self.reported_ms.get(said.room_id, self._world.now_ms)
@@ -240,7 +240,7 @@ class Record:
                 )
 
     def _keep_report(self, position: Position, event: PartnerReported) -> None:
-        """The evidence holds all that was said, and a room is reported once by each."""
+        """Check that the evidence holds all messages, and that each member reports a room once."""
         self._sometimes.reached("someone was reported")
         key = (event.room_id, event.reporter)
         if key in self.reports:
@@ -282,7 +282,7 @@ class Record:
         self.person(who).owes(position, method, cursor=position, **params)
 
     def check_heard(self, who: ConnectionId, method: str, params: dict[str, Any], way: str) -> None:
-        """Somebody heard this as being for `who`: it must be what is stored, to the last word."""
+        """Check that a notification for `who` equals the stored one, word for word."""
         position = params.get("cursor")
         person = self.people.get(who)
         index = bisect_right(person.positions, position) - 1 if person is not None and type(position) is int else -1
@@ -303,7 +303,7 @@ class Record:
 
 
 def timestamp(at_ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds."""
+    """Return ISO 8601 in UTC with milliseconds."""
     moment = UNIX + timedelta(milliseconds=at_ms)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

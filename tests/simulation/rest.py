@@ -1,4 +1,4 @@
-"""After the faults: everything must come to rest, and everyone must have what is theirs."""
+"""The time after the faults: everything comes to rest, and each person has all notifications."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRIES_MAX = 240
 
 
 async def insist(person: Person, ask: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
-    """Ask until there is an answer other than 'later'."""
+    """Ask until the answer is other than "later"."""
     answer = None
     for _ in range(TRIES_MAX):
         answer = await ask()
@@ -45,7 +45,7 @@ async def insist(person: Person, ask: Callable[[], Awaitable[Answer | None]]) ->
 
 
 async def catch_up(person: Person) -> None:
-    """Read all there is, and be where the log says."""
+    """Read all events, up to the place in the log."""
     if person.who is None:
         return
     await insist(person, person.status)
@@ -59,7 +59,7 @@ async def catch_up(person: Person) -> None:
 
 
 def check_idle(around: Surroundings) -> None:
-    """Everyone has left, and knows it."""
+    """Check that all people have left, and know it."""
     for person in around.people:
         if person.who is not None and not person.vanished and (person.waits or person.room_id is not None):
             place = around.record.person(person.who).place
@@ -67,13 +67,13 @@ def check_idle(around: Surroundings) -> None:
 
 
 async def meet(person: Person) -> None:
-    """Whoever is nowhere looks for someone."""
+    """Enter the queue, unless the person waits or chats."""
     if person.room_id is None and not person.waits:
         await insist(person, person.enter)
 
 
 async def haunt(person: Person) -> None:
-    """Some are preceded by a ghost: it waits, and has gone for good before anyone meets it."""
+    """Let a ghost enter before some people: it waits, and disappears for good before any match."""
     around = person.around
     if around.plan.vanishing and person.random.random() < HAUNTING:
         ghost = new_host(around, Host)
@@ -82,7 +82,7 @@ async def haunt(person: Person) -> None:
 
 
 async def linger(person: Person) -> None:
-    """Wait for whatever comes until every ghost has missed its match."""
+    """Wait for events until every ghost has missed its match."""
     around = person.around
     until_ms = around.world.now_ms + around.plan.policy.confirm_grace_ms + CANCELLED_WITHIN_MS
     while around.world.now_ms < until_ms and person.who is not None:
@@ -91,7 +91,7 @@ async def linger(person: Person) -> None:
 
 
 def check_met(around: Surroundings) -> None:
-    """Under first come, first served, nobody waits while another waits whom they may meet."""
+    """Check that under first come, first served, no two waiting people may meet."""
     state, policy, at_ms = around.disk.state, around.plan.policy, around.processes[0].broker.writer.time_ms()
     if policy.matching != "first-come" or state.rooms.open_count >= policy.rooms_open_max:
         return
@@ -106,7 +106,7 @@ def check_met(around: Surroundings) -> None:
 
 
 async def talk(person: Person) -> None:
-    """Whoever is in a room says something, and waits at the same time for what the other says."""
+    """Send a message from the room, and wait at the same time for the partner's."""
     if person.room_id is None or person.who is None:
         return
     around, room_id = person.around, person.room_id
@@ -120,7 +120,7 @@ async def talk(person: Person) -> None:
 
 
 async def leave(person: Person) -> None:
-    """Go, for good: politely, or by simply not being there any more. Somebody may be met on the way out."""
+    """Leave for good, politely or by disappearing. A match may come on the way out."""
     if person.random.random() < VANISHING:
         person.vanished = True
         return
@@ -135,12 +135,12 @@ async def leave(person: Person) -> None:
 
 
 async def know(person: Person) -> None:
-    """Whoever is there still hears how it ended."""
+    """Read the last events of the people still present."""
     await catch_up(person)
 
 
 def check_streams(around: Surroundings) -> None:
-    """Every stream that is open has brought all that it owes."""
+    """Check that every open stream has brought all that it owes."""
     for host in around.hosts:
         missing: list[str] = []
         if (isinstance(host, KeptHost) and host.live and host.line is not None) or isinstance(host, ListeningHost):
@@ -150,7 +150,7 @@ def check_streams(around: Surroundings) -> None:
 
 
 def check_states(around: Surroundings) -> None:
-    """Every broker knows what the log says, and everyone has gone."""
+    """Check that every broker has the state of the log, and that all people have gone."""
     expected = digest(fold(around.disk.commits))
     if digest(around.disk.state) != expected:
         around.world.fail("promise 6: folding all at once is not folding one by one")
@@ -168,7 +168,7 @@ def check_states(around: Surroundings) -> None:
 
 
 def check_messages(around: Surroundings) -> None:
-    """What was said is stored as often as it was said, and once if it had a name."""
+    """Check that each message is stored at most as often as it was sent, and at most once with an id."""
     for person in around.people:
         for message in person.said:
             stored = len(around.record.by_text.get(message.text, ()))

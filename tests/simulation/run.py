@@ -29,7 +29,7 @@ ZOMBIES_MS = 30_000.0
 
 
 class Outcome(NamedTuple):
-    """What came of a seed."""
+    """The result of a seed."""
 
     seed: str
     steps: int
@@ -55,13 +55,13 @@ class Simulation:
 
     @property
     def world(self) -> World:
-        """Its time and its trace."""
+        """The seed's time and trace."""
         return self.around.world
 
     def run(self) -> Outcome:
-        """Run it; what it finds is in the outcome."""
+        """Run the seed; return its outcome, with any finding."""
         began = time.process_time()
-        gc.disable()  # what is collected when depends on what ran before
+        gc.disable()  # the time of a collection depends on earlier runs
         try:
             with errors_found(self.world.fail):
                 self._run()

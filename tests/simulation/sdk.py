@@ -1,4 +1,4 @@
-"""Stands in for the SDK's side of 2026-07-28: from bytes to the real handlers, and back to bytes.
+"""A replacement for the SDK's side of 2026-07-28: from bytes to the real handlers, and back to bytes.
 
 As in the SDK, a request is cancelled with its connection.
 """
@@ -43,7 +43,7 @@ EVENT_STREAM = [(b"content-type", b"text/event-stream")]
 
 
 class _Frames:
-    """What a handler has to say, in line for its connection."""
+    """A handler's frames, in line for its connection."""
 
     def __init__(self) -> None:
         self.line: deque[bytes] = deque()
@@ -61,7 +61,7 @@ class _Frames:
 
 
 class _ServerSession:
-    """What a handler may say while it works."""
+    """The session of a handler, for notifications while it works."""
 
     client_capabilities = EXTENDED
 
@@ -80,7 +80,7 @@ class _ServerSession:
 
 
 class _Context:
-    """What a handler is given of its request."""
+    """The context of a handler's request."""
 
     def __init__(self, request: Request, version: str, message: dict[str, Any], frames: _Frames) -> None:
         meta = message.get("params", {}).get("_meta") or {}
@@ -93,7 +93,7 @@ class _Context:
 
 
 class ModernRequests:
-    """In the place of the SDK's manager, which serves 2026-07-28."""
+    """A replacement for the SDK's manager of 2026-07-28."""
 
     def __init__(self, process: Process, sessions: Sessions) -> None:
         broker = process.broker

@@ -1,6 +1,6 @@
-"""Rare paths: each must be reached in a run that is long enough, and none of the recoveries too often.
+"""Rare paths: a long run must reach each of them, and none of the recoveries too often.
 
-A path that is never reached tests nothing; a recovery that happens all the time hides what it recovers from.
+A path never reached tests nothing; a recovery that happens all the time hides the fault behind it.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ PER: Mapping[str, str] = {"a start failed": "starts"}
 
 
 class Sometimes:
-    """How often each was reached."""
+    """The count of each path."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
     def reached(self, path: str) -> None:
-        """It was, once more."""
+        """Count one more."""
         assert path in SOMETIMES, path
         self.counts[path] += 1

@@ -1,4 +1,4 @@
-"""Server-sent events, as a client reads them: what was cut off before its empty line was never there."""
+"""Server-sent events as read by a client: an event cut off before its empty line does not exist."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Event(NamedTuple):
 
 
 class EventReader:
-    """Takes bytes as they come."""
+    """A parser of bytes as they arrive."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that `data` completes."""
+        """Return the events completed by `data`."""
         *blocks, self._rest = (self._rest + data).split(b"\r\n\r\n")
         return [event for block in blocks if (event := _event(block)) is not None]
 

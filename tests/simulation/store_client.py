@@ -1,7 +1,7 @@
-"""A process's way to the store: an `EventLog` whose every call travels there and back, and may not.
+"""A process's access to the store: an `EventLog` whose calls travel there and back, and may be lost.
 
-A call that has left goes on without its caller: the append of a process that has died meanwhile may land after its
-successor has started. With faults off it keeps the contract of every log.
+A call goes on without its caller: the append of a process that has died meanwhile may land after the start of its
+successor. Without faults it keeps the contract of every log.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from events.log import (
     Conflict,
     DeliveryRecord,
     LogUnavailableError,
+    OperationRecord,
     Snapshot,
     UnusableLogError,
 )
@@ -39,7 +40,7 @@ FOLLOWED_PAGE = 50
 
 
 class _Fate(NamedTuple):
-    """What becomes of an append: how long it is under way, and whether it or its answer is lost."""
+    """The fate of an append: its time under way, and whether it or its answer is lost."""
 
     there_ms: float
     back_ms: float
@@ -66,6 +67,7 @@ class StoreClient:
     survives = "what the disk survives"
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = False
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class StoreClient:
         channel: SimChannel | None = None,
         lag_ms: float = 0.0,
     ) -> None:
-        """`channel`: that of a shared log; `lag_ms`: a follower hears of what was stored by so much later, at most."""
+        """Connect to `disk`; a shared log has a `channel`, and its followers lag by at most `lag_ms`."""
         self.disk = disk
         self.is_shared = channel is not None
         self.cut_until_ms = 0.0
@@ -100,24 +102,24 @@ class StoreClient:
         return self._world.now_ms < self.cut_until_ms
 
     def cut(self, for_ms: float) -> None:
-        """Let nothing pass for so long."""
+        """Cut the connection for a while."""
         self.cut_until_ms = self._world.now_ms + for_ms
         if self.coordination is not None:
             self.coordination.cut()
 
     @property
     def epoch(self) -> str:
-        """The log's."""
+        """The epoch of the log."""
         return self.disk.epoch
 
     @property
     def base(self) -> Tip:
-        """As of the last answer."""
+        """The base as of the last answer."""
         return self._base
 
     @property
     def session_records(self) -> SessionRecords:
-        """See `EventLog.session_records`; nothing goes wrong on the way to these."""
+        """See `EventLog.session_records`; these calls have no faults."""
         return self.disk.session_records
 
     @property
@@ -126,7 +128,7 @@ class StoreClient:
         return self.disk.redacted_to
 
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
-        """Travel to the disk, append there, and come back with the answer; or not, at any point of it."""
+        """Travel to the disk, append there, and return with the answer; it may be lost at any point."""
         self.on_append(commits)
         commits, fate, end_turn = list(commits), _fate_of_an_append(self._faults), self._end_turn
 
@@ -199,7 +201,7 @@ class StoreClient:
         return snapshot
 
     async def save(self, snapshot: Snapshot) -> None:
-        """See `EventLog.save`; may be lost, or spoilt."""
+        """See `EventLog.save`; it may be lost or spoilt."""
 
         def save() -> None:
             if not self._faults.strike("snapshot lost"):
@@ -234,8 +236,10 @@ class StoreClient:
 
         await self._call(f"redact {positions}", redact, self._faults.some(ANSWER_MS), 0)
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """See `EventLog.record`: they are lost."""
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """See `EventLog.record`; the records are dropped."""
 
     async def probe(self) -> None:
         """See `EventLog.probe`; it fails as a read does."""
@@ -257,7 +261,7 @@ class StoreClient:
         return await self._call(what, work, there, back)
 
     async def _call(self, what: str, work: Callable[[], T], there_ms: float, back_ms: float) -> T:
-        """Do `work` at the store, whatever becomes of the caller, and come back with what came of it."""
+        """Do `work` at the store, even if the caller has gone, and return with the result."""
         world, answer = self._world, self._loop.create_future()
 
         def arrive() -> None:
@@ -296,7 +300,7 @@ class StoreClient:
 
 
 class _Turn:
-    """A turn that is asked for: on its way, in line, there, or over."""
+    """A requested turn: on its way, in line, held, or over."""
 
     def __init__(self, disk: Disk, loop: SimLoop, faults: Faults, after: Position) -> None:
         self.missed: asyncio.Future[Sequence[Commit]] = loop.create_future()
@@ -321,6 +325,6 @@ class _Turn:
             self.missed.set_result(missed)
 
     def end(self) -> bool:
-        """At the store: leave the line, or pass the turn on; return whether it was a turn."""
+        """Leave the line at the store, or pass the turn on; return whether it was a turn."""
         self._is_over = True
         return self._leave()

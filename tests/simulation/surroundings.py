@@ -1,4 +1,4 @@
-"""One seed's world, put together: store, processes, network, and what watches them."""
+"""One seed's world: store, processes, network, and the watches on them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 PROMPT_MS = 400.0
-LATE_MS = 20_000.0  # for so long after the last fault, one may still be felt
+LATE_MS = 20_000.0  # the longest effect after the last fault
 
 
 class Surroundings:
-    """What everything in one run can see."""
+    """The parts that everything in one run can see."""
 
     def __init__(self, seed: str, plan: Plan) -> None:
         self.seed = seed
         self.plan = plan
         self.world = World(seed)
         self.faults = Faults(seed)
-        if plan.in_memory:  # there is nothing to come back to, and nobody else who could trim it
+        if plan.in_memory:  # a log in memory outlives no process, and no other program can trim it
             self.faults.spare("crash", "shutdown", "trim")
         self.sometimes = Sometimes()
         self.record = Record(self.world, self.sometimes)
@@ -62,14 +62,14 @@ class Surroundings:
         self.owners: dict[ConnectionId, Host] = {}
         """By connection: the host that was given its handle."""
         self._drafts: dict[str, Commit] = {}  # by commit id: decided, and not seen stored
-        self._room_of_command: dict[str, bool] = {}  # by a fresh room id: whether it was to be opened at first
+        self._room_of_command: dict[str, bool] = {}  # by a fresh room id: whether the first decision opened it
 
     def _on_commit(self, before: State, commit: Commit, after: State) -> None:
         self._drafts.pop(commit.commit_id, None)
         self.record.on_commit(before, commit, after)
 
     def decided(self, process: Process, commits: Sequence[Commit]) -> None:
-        """`process` has made up its mind, and is about to append."""
+        """Check the commits that `process` is about to append."""
         process.decided_ids.update(commit.commit_id for commit in commits)
         fresh = [commit for commit in commits if commit.commit_id not in self._drafts]
         for commit in fresh:
@@ -102,7 +102,7 @@ class Surroundings:
             self.sometimes.reached("a conflict was decided again to another outcome")
 
     def announced(self, process: Process, commit: Commit) -> None:
-        """`process` tells its listeners of `commit`: it must be stored by now."""
+        """Check that an announced `commit` is stored, and in order."""
         position = commit.position
         if position >= len(self.record.ids) or self.record.ids[position] != commit.commit_id:
             self.world.fail(f"{process.name} announced position {position} before it was stored")
@@ -115,32 +115,32 @@ class Surroundings:
             self.sometimes.reached("a broker followed what another wrote")
 
     def avoids_peer(self, who: ConnectionId, other: ConnectionId, at_ms: int) -> bool:
-        """Return whether `who` may have met the address of `other` lately; that of a lost handle is not known."""
+        """Return whether `who` may have met the address of `other` lately; true if a host is unknown."""
         met = self.record.meetings.met_since(who, at_ms - self.plan.policy.rematch_after_ms)
         owners, own = [self.owners.get(partner) for partner in met], self.owners.get(other)
         return any(one is None or own is None or one.address == own.address for one in owners)
 
     def check_prompt(self, position: Position, what: str, since_ms: float) -> None:
-        """Where nothing is wrong, `what` hears of `position` without delay, or of what it asked for at `since_ms`."""
+        """Check that `what` hears of `position` soon after its commit and `since_ms`, if nothing is wrong."""
         begun_ms = max(self.record.landed_ms[position], since_ms)
         if begun_ms >= self.strict_since_ms and self.world.now_ms - begun_ms > PROMPT_MS + self.plan.lag_ms:
             self.world.fail(f"{what} heard of position {position} only {self.world.now_ms - begun_ms:.0f} ms later")
 
     def is_due(self, position: Position) -> bool:
-        """Whether whoever listens must have heard of `position` by now."""
+        """Return whether every listener must have heard of `position` by now."""
         return self.world.now_ms - self.record.landed_ms[position] > PROMPT_MS + self.plan.lag_ms
 
     def lost_with(self, process: Process) -> None:
-        """`process` crashes now."""
+        """Note a crash of `process`."""
         if process.is_appending and process.broker.state.position < self.disk.tip.position:
             self.sometimes.reached("a crash between append and announce")
 
     def check_start_failure(self, failure: Exception) -> None:
-        """A process may fail to start where the store does not answer, and for no other reason."""
+        """Check that a start failed only because the store did not answer."""
         is_calm = self.world.now_ms > self.calm_since_ms + LATE_MS
         if not isinstance(failure, LogUnavailableError) or is_calm:
             self.world.fail(f"a broker could not start: {type(failure).__name__}: {failure}")
 
     def some_process(self) -> Process:
-        """One of them."""
+        """Return a random process."""
         return self.processes[self.faults.random.randrange(len(self.processes))]

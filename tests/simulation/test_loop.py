@@ -1,4 +1,4 @@
-"""The loop that is stepped from outside: whose turn it is, when time moves, and what is left of the dead."""
+"""The stepped loop: the choice of the next loop, the movement of time, and the end of a dead process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.support.fake_clock import settle
 
 
 def started(loop: SimLoop, work: Coroutine[Any, Any, Any]) -> None:
-    """Let `work` run as a task."""
+    """Run `work` as a task."""
     loop.call_soon(loop.create_task, work)
 
 
 def ran(world: World, until_ms: float = 1_000) -> None:
-    """Let everything happen."""
+    """Run everything."""
     world.run(lambda: False, steps_max=10_000, until_ms=until_ms)
 
 
 def test_within_a_loop_callbacks_keep_their_order() -> None:
-    """First in, first out, whatever the seed."""
+    """Callbacks run first in, first out, for any seed."""
     for seed in range(20):
         world, order = World(str(seed)), []
         loop = SimLoop(world, "one")
@@ -33,7 +33,7 @@ def test_within_a_loop_callbacks_keep_their_order() -> None:
 
 
 def test_between_loops_the_seed_decides() -> None:
-    """Many orders are met, and the same one again with the same seed."""
+    """Different seeds give many orders, and the same seed the same order."""
 
     def order_of(seed: str) -> tuple[str, ...]:
         world, order = World(seed), list[str]()
@@ -50,7 +50,7 @@ def test_between_loops_the_seed_decides() -> None:
 
 
 def test_time_moves_only_when_nobody_has_anything_to_do() -> None:
-    """And then to the next moment at which something is due."""
+    """Time moves to the next due moment."""
     world, seen = World("time"), []
     loop = SimLoop(world, "one")
 
@@ -67,7 +67,7 @@ def test_time_moves_only_when_nobody_has_anything_to_do() -> None:
 
 
 def test_the_dead_do_nothing_more() -> None:
-    """Neither their tasks nor their timers, nor what they would do with their last breath to a loop that lives."""
+    """Its tasks and timers are gone, and the cleanup of a task has no effect on a living loop."""
     world, seen = World("death"), []
     loop, other = SimLoop(world, "one"), SimLoop(world, "other")
 
@@ -88,7 +88,7 @@ def test_the_dead_do_nothing_more() -> None:
 
 
 def test_a_paused_loop_goes_on_where_it_was() -> None:
-    """Its timers are late, and nothing of it is lost."""
+    """Its timers are late, and nothing is lost."""
     world, seen = World("pause"), []
     loop, other = SimLoop(world, "one"), SimLoop(world, "other")
 
@@ -106,7 +106,7 @@ def test_a_paused_loop_goes_on_where_it_was() -> None:
 
 @pytest.mark.parametrize("callbacks", [1, 2, 5])
 def test_a_fuse_burns_by_callbacks(callbacks: int) -> None:
-    """So a process can be killed between any two of them."""
+    """A process can be killed between any two callbacks."""
     world, seen = World("fuse"), []
     loop = SimLoop(world, "one")
     for number in range(9):
@@ -117,7 +117,7 @@ def test_a_fuse_burns_by_callbacks(callbacks: int) -> None:
 
 
 def test_an_exception_that_nobody_awaits_ends_the_run() -> None:
-    """It is a bug of whoever runs there."""
+    """An exception without an awaiter is a bug in its process."""
     world = World("fault")
 
     async def work() -> None:

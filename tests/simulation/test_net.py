@@ -1,4 +1,4 @@
-"""The net holds: bugs that are planted one at a time, each of which some seed has to find."""
+"""The simulation finds bugs: each planted bug makes some seed fail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
-    """Listeners hear of what may be lost."""
+    """Listeners hear of commits that may be lost."""
     decided = BatchStorage._decided
 
     def eager(self: BatchStorage, commands: Any) -> Any:
@@ -60,7 +60,7 @@ def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_cursor_that_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
-    """What stands there is never given."""
+    """The event at that position is never given."""
 
     async def off_by_one(log: Any, state: Any, who: Any, cursor: int, limit: int) -> Page:
         page = await page_after(log, state, who, cursor + 1, limit)
@@ -70,7 +70,7 @@ def a_cursor_that_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_grace_that_leaks(patch: pytest.MonkeyPatch) -> None:
-    """Whoever has once had a stream is present for ever."""
+    """A connection stays present for ever after its first stream."""
     patch.setattr(Presence, "stream_closed", lambda self, who: None)
 
 
@@ -91,7 +91,7 @@ def a_grace_that_is_too_short(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_wake_up_that_is_lost(patch: pytest.MonkeyPatch) -> None:
-    """A wait of the one who is spoken to is not told to look again."""
+    """The recipient's wait does not wake for a message."""
 
     def concerned(event: Event) -> tuple[ConnectionId, ...]:
         return (event.sender,) if isinstance(event, MessageSent) else participants(event)
@@ -100,7 +100,7 @@ def a_wake_up_that_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_message_id_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """A repeat is said twice."""
+    """A repeat is stored twice."""
     patch.setattr(Room, "sent_at_ms", lambda self, sender, message_id: None)
 
 
@@ -110,7 +110,7 @@ def a_stream_that_resumes_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.MonkeyPatch) -> None:
-    """What has no name is said twice."""
+    """A message without an id is stored twice."""
 
     async def impatient(self: BatchStorage, batch: Any) -> Any:
         draft = self._decided(batch)
@@ -128,7 +128,7 @@ def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.Monk
 
 
 def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
-    """Of what is found out only later, streams hear nothing."""
+    """Streams hear nothing of some commits."""
     announce = Hub.announce
 
     def sleepy(self: Hub, commit: Any) -> None:
@@ -139,7 +139,7 @@ def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_refusal_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
-    """A replica that is behind says no to what the log would allow."""
+    """A replica that is behind refuses a command that the log would allow."""
 
     async def sure(self: BatchStorage, batch: Any) -> bool:
         return True
@@ -148,7 +148,7 @@ def a_refusal_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_question_to_the_log_that_began_before_the_command_came(patch: pytest.MonkeyPatch) -> None:
-    """What was stored since is not known to its answer."""
+    """The answer lacks commits stored since the question."""
     ask = Questions.ask
 
     async def join(self: Questions[Any]) -> Any:
@@ -160,7 +160,7 @@ def a_question_to_the_log_that_began_before_the_command_came(patch: pytest.Monke
 
 
 def a_cursor_that_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
-    """A client that comes from another broker is told that it was never given its cursor."""
+    """A client from another broker is refused its valid cursor."""
 
     async def as_far_as_known(self: Reads, connection_id: ConnectionId, cursor: int) -> bool:
         return self._may_have_given(connection_id, cursor)
@@ -169,7 +169,7 @@ def a_cursor_that_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_handle_that_is_not_looked_for_again(patch: pytest.MonkeyPatch) -> None:
-    """A client that entered at another broker is not known."""
+    """A client that entered at another broker is unknown."""
 
     async def as_far_as_known(self: Reads, connection_id: ConnectionId) -> bool:
         return self.knows(connection_id)
@@ -178,7 +178,7 @@ def a_handle_that_is_not_looked_for_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_status_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
-    """A client is told where it was."""
+    """A client is told its former place."""
     caught_up = Replica.caught_up
 
     async def at_once(self: Replica, position: int | None = None) -> bool:
@@ -188,7 +188,7 @@ def a_status_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_followed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
-    """Following only says that there is more."""
+    """Following only signals more commits, so they are read again."""
 
     async def forgetful(self: Replica, commit: Commit) -> None:
         self._heard_to = self._seen_to = commit.position
@@ -198,7 +198,7 @@ def a_followed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_missed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
-    """What came with a conflict is not folded."""
+    """The commits in a conflict are not folded, so they are read again."""
 
     async def wasteful(self: BatchStorage, conflict: Conflict) -> None:
         self._replica.fold(())
@@ -208,12 +208,12 @@ def a_missed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_frame_that_confirms_no_match(patch: pytest.MonkeyPatch) -> None:
-    """A member that only listens is said to have missed the match."""
+    """A listening member is said to have missed the match."""
     patch.setattr(MatchConfirmation, "told", lambda self, who, position: None)
 
 
 def a_grace_that_does_not_begin_anew_at_a_start(patch: pytest.MonkeyPatch) -> None:
-    """A member that had no chance to call since is said to have missed the match."""
+    """A member without a chance to call since the start is said to have missed the match."""
 
     def start(self: MatchConfirmation) -> None:
         for room in self._replica.state.rooms.by_id.values():
@@ -227,12 +227,12 @@ def a_grace_that_does_not_begin_anew_at_a_start(patch: pytest.MonkeyPatch) -> No
 
 
 def a_ghost_that_is_held_for_confirmed(patch: pytest.MonkeyPatch) -> None:
-    """Its partner stays with it for as long as rooms allow silence."""
+    """Its partner stays in the room as long as rooms allow silence."""
     patch.setattr(MatchConfirmation, "_check", lambda self, match: None)
 
 
 def a_partner_of_a_ghost_that_nobody_looks_for(patch: pytest.MonkeyPatch) -> None:
-    """It waits again, and so does another whom it may meet."""
+    """It waits again, next to another connection that it may meet."""
     observe = MatchTimeouts.observe
 
     def forgetful(self: MatchTimeouts, commit: Commit, state: State) -> None:
@@ -243,7 +243,7 @@ def a_partner_of_a_ghost_that_nobody_looks_for(patch: pytest.MonkeyPatch) -> Non
 
 
 def a_block_that_holds_one_way(patch: pytest.MonkeyPatch) -> None:
-    """One who was blocked may still meet the one who waits; the checks of the log believe it too."""
+    """A blocked connection may still meet the one that blocked it; the checks of the log believe it too."""
 
     def one_way(state: Any, seeker: ConnectionId, other: ConnectionId, facts: Facts) -> Any:
         reason = avoid_reason(state, seeker, other, facts)
@@ -255,7 +255,7 @@ def a_block_that_holds_one_way(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_silence_that_begins_with_a_call(patch: pytest.MonkeyPatch) -> None:
-    """A partner whose wait lasts is told to be silent."""
+    """A partner with a lasting wait is called silent."""
 
     def silent_ms(self: Presence, who: ConnectionId) -> float | None:
         activity = self.activities.get(who)
@@ -275,7 +275,7 @@ def a_confirmation_that_is_not_told(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_deadline_that_is_judged_by_the_clock(patch: pytest.MonkeyPatch) -> None:
-    """What the others say may be under way, or lost with the channel."""
+    """Notes of the others may be under way, or lost with the channel."""
     patch.setattr(Roster, "judged_by_ms", lambda self, now_ms: now_ms)
 
 
@@ -295,7 +295,7 @@ def rows_that_go_with_their_broker(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_short_call_that_is_not_told(patch: pytest.MonkeyPatch) -> None:
-    """A connection heard only by calls that were over at once seems silent to the others."""
+    """A connection heard only by immediate calls seems silent to the others."""
     tell_gone = OwnRows._tell_gone
 
     def selective(self: OwnRows, who: ConnectionId, *arguments: Any, **named: Any) -> None:
@@ -306,17 +306,17 @@ def a_short_call_that_is_not_told(patch: pytest.MonkeyPatch) -> None:
 
 
 def rows_that_are_not_asked_for(patch: pytest.MonkeyPatch) -> None:
-    """After a gap in the notes, what was in it is never known."""
+    """Rows lost in a gap of the notes stay unknown."""
     patch.setattr(Roster, "lacks_rows", property(lambda self: False))
 
 
 def an_end_without_its_age(patch: pytest.MonkeyPatch) -> None:
-    """The others count a grace from what they knew before."""
+    """The others count a grace from older knowledge."""
     patch.setattr(own_rows_module, "_gone", lambda activity, now_ms: Gone(activity.connection_id, None, None))
 
 
 def absence_that_is_never_judged(patch: pytest.MonkeyPatch) -> None:
-    """Those who have gone stay for ever."""
+    """Vanished connections stay for ever."""
     patch.setattr(Roster, "judged_by_ms", lambda self, now_ms: -1.0)
 
 
@@ -360,14 +360,14 @@ PLANTED_IN_SHARED_LOGS: list[Plant] = [
 @pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a few seeds, by a failure that names it."""
+    """At least one of 300 seeds fails."""
     _find(plant, "", monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTED_IN_SHARED_LOGS, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_of_several_brokers_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By seeds that have several brokers on one log."""
+    """At least one of 300 seeds with several brokers on one log fails."""
     _find(plant, SHARED, monkeypatch)
 
 

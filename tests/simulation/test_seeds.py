@@ -1,4 +1,4 @@
-"""A few seeds, the same again, and what is printed of one that fails."""
+"""A few seeds, their repetition, and the output for a failed one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MISSING = ROOT / "tests" / "support" / "missing"
 
 @pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (10, 20, 30))])
 def test_nothing_is_found(first: int) -> None:
-    """Ten seeds at a time; `make simulate` runs as many as one likes."""
+    """Ten seeds run without a finding; `make simulate` runs any number."""
     for seed in range(first, first + 10):
         outcome = Simulation(str(seed)).run()
         assert outcome.failure is None, f"seed {seed} at step {outcome.steps}: {outcome.failure}"
@@ -30,7 +30,7 @@ def test_nothing_is_found(first: int) -> None:
 
 @pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (10, 20, 30))])
 def test_nothing_is_found_with_several_brokers(first: int) -> None:
-    """Nor where two to four share a log, hear of each other late, and clients move between them."""
+    """No finding with two to four brokers on a log, late notes, and clients that move between brokers."""
     for seed in range(first, first + 10):
         outcome = Simulation(f"{SHARED}{seed}").run()
         assert outcome.failure is None, f"seed {SHARED}{seed} at step {outcome.steps}: {outcome.failure}"
@@ -38,7 +38,7 @@ def test_nothing_is_found_with_several_brokers(first: int) -> None:
 
 @pytest.mark.slow
 def test_a_log_in_memory_is_written_at_once() -> None:
-    """Some seeds have one, and with it no command waits for a turn of the loop; with the others all do."""
+    """With a log in memory, commands are carried out at once; with any other, they wait for a turn of the loop."""
     for seed in range(8, 12):
         simulation = Simulation(str(seed))
         reached = simulation.run().sometimes["commands were carried out at once"]
@@ -60,27 +60,27 @@ def _printed(*arguments: str, hash_seed: str = "1", path: str = "") -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", ["3", "8", "20"])
 def test_a_seed_is_the_same_under_any_hash_seed(seed: str) -> None:
-    """Step by step: the digests of the trace and of the state agree, and so does every line of it."""
+    """The traces agree line by line, with the digests of trace and state."""
     assert _printed("--seed", seed, "--trace", hash_seed="1") == _printed("--seed", seed, "--trace", hash_seed="2")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", ["5", "13"])
 def test_a_seed_is_the_same_with_either_map(seed: str) -> None:
-    """Also with `immutables` hidden: the two maps iterate in different orders, and no step depends on it."""
+    """The two maps iterate in different orders, and no step depends on it; the second is used without `immutables`."""
     assert _printed("--seed", seed, "--trace") == _printed("--seed", seed, "--trace", path=str(MISSING))
 
 
 @pytest.mark.parametrize("asked", [["--to-step", "3"], ["--trace"], ["--jobs", "0"]])
 def test_what_makes_no_sense_is_refused(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """In one line, with exit code 2."""
+    """The error is one line, with exit code 2."""
     with pytest.raises(SystemExit, match="2"):
         main(asked)
     assert asked[0] in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_seed_stops_at_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    """And shows what happened last."""
+    """The last notes and steps are printed."""
     assert main(["--seed", "3", "--to-step", "700"]) == 0
     printed = capsys.readouterr().out
     assert "last notes" in printed
@@ -91,7 +91,7 @@ def test_a_seed_stops_at_a_step(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_seed_that_fails_says_how_to_see_it_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With the command that replays it to that step, a log that the report opens, and exit code 1."""
+    """The output has the command for a replay to that step, and a log for the report; the exit code is 1."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("tests.simulation.record.timestamp", lambda at_ms: "yesterday")
     assert main(["--seeds", "3"]) == 1
@@ -108,7 +108,7 @@ def test_a_seed_that_fails_says_how_to_see_it_again(
 
 
 def test_what_was_never_met_is_a_complaint() -> None:
-    """Of a run that is long enough, and so is a recovery that happens too often."""
+    """A long run complains of each path never reached, and of each recovery that happens too often."""
     campaign = Campaign()
     for number in range(400):
         campaign.add(Outcome(str(number), 1, 1, 1, 1, 0, "", {}, {"a command was unavailable": 1}, None, 0.1))

@@ -1,4 +1,4 @@
-"""With faults off, the simulated store is a log like any other, also over a network that takes its time."""
+"""Without faults, the simulated store keeps the contract of a log, also over a slow network."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class InAWorld(LogContract):
             monkeypatch.setattr(module, "run", self._run)
 
     async def make(self) -> EventLog:
-        """An empty one, on a disk of its own."""
+        """Return an empty log, on a disk of its own."""
         return self.client_of(Disk(f"e{next(self.numbers)}", TurnLine(self.world.after)))
 
     def client_of(self, disk: Disk) -> StoreClient:
-        """A process's way to `disk`."""
+        """Return a process's access to `disk`."""
         faults = Faults("contract")
         faults.on = False
         channel = SimChannel(self.world, faults) if self.is_shared else None
@@ -53,15 +53,15 @@ class InAWorld(LogContract):
 
 
 class TestStoreClient(InAWorld):
-    """The way of a single broker."""
+    """The store of a single broker."""
 
 
 class TestSharedStoreClient(InAWorld, SharedLogContract):
-    """The ways of several brokers."""
+    """The store of several brokers."""
 
     is_shared = True
 
     async def make_another(self, log: EventLog) -> EventLog:
-        """Return another broker's way."""
+        """Return another broker's access."""
         assert isinstance(log, StoreClient)
         return self.client_of(log.disk)

@@ -1,4 +1,4 @@
-"""What happened, in words: for whoever looks into a seed that failed."""
+"""Traces in words, for the study of a failed seed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ WIDTH = 200
 
 
 def print_trace(world: World, *, steps_too: bool) -> None:
-    """Print every note as it is made, and every step if that is asked for."""
+    """Print every note as it is made, and on request every step."""
     world.on_note = lambda step, now_ms, who, what: print(_line(step, now_ms, who, what))
     if steps_too:
         world.on_step = lambda step, now_ms, who, callback: print(_line(step, now_ms, who, f"   {name_of(callback)}"))
 
 
 def last_lines(world: World) -> str:
-    """The last notes and the last steps."""
+    """Return the last notes and the last steps."""
     notes = [_line(*note) for note in list(world.notes)[-NOTES_SHOWN:]]
     steps = [
         _line(step, now_ms, who, name_of(callback)) for step, now_ms, who, callback in list(world.last)[-STEPS_SHOWN:]
@@ -29,7 +29,7 @@ def last_lines(world: World) -> str:
 
 
 def name_of(callback: Any) -> str:
-    """The coroutine that a step goes on with, or the function that it calls."""
+    """Return the name of a step's coroutine or function."""
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
         return getattr(owner.get_coro(), "__qualname__", str(owner))

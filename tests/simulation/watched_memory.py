@@ -1,7 +1,7 @@
-"""A plain `MemoryLog`, watched: what is done to it is done to the simulation's store in the same step.
+"""A plain `MemoryLog`, watched: each call is repeated on the simulation's store in the same step.
 
-The broker carries a command out at once over a `MemoryLog` and nothing that derives from it or stands before it, so
-the methods of the one object are watched, and its type stays what it is.
+The broker carries a command out at once over a plain `MemoryLog` only, not over a subclass or a wrapper, so the
+methods of the one object are watched, and its type stays the same.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.simulation.loop import World
 
 
 def watched_memory_log(disk: Disk, world: World, on_append: Callable[[Sequence[Commit]], None]) -> MemoryLog:
-    """An empty log; `disk` holds what it holds, and `on_append` is told of commits before they are stored."""
+    """Return an empty log; `disk` gets the same content, and `on_append` the commits before they are stored."""
     log = MemoryLog(disk.epoch)
-    log.session_records = disk.session_records  # whose secret comes from the seed
+    log.session_records = disk.session_records  # its secret comes from the seed
     append, compact, redact = log.append, log.compact, log.redact
 
     async def watched_append(commits: Sequence[Commit], *, expected: Tip) -> Tip:

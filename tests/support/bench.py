@@ -1,4 +1,4 @@
-"""A whole broker on a clock that tests move, and what its streams and waits hear."""
+"""A whole broker on a fake clock, and the output of its streams and waits."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ LENIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
 
 
 class Ear:
-    """A sink that keeps what it is handed."""
+    """A subscriber for tests; it keeps its deliveries."""
 
     def __init__(self) -> None:
         self.heard: list[Delivery] = []
 
     def deliver(self, delivery: Delivery) -> None:
-        """Keep it."""
+        """Keep the delivery."""
         self.heard.append(delivery)
 
     @property
     def methods(self) -> list[tuple[ConnectionId, str]]:
-        """Who was told what."""
+        """Recipient and method of each delivery."""
         return [(delivery.connection_id, delivery.notification.method) for delivery in self.heard]
 
 
 class FakeClient:
-    """The client of a stream: its encoder, which keeps deliveries as they are, and its transport."""
+    """The client of a stream: an encoder that leaves deliveries as they are, and a transport."""
 
     def __init__(self, bench: BrokerBench) -> None:
         self.written: list[Delivery] = []
@@ -64,11 +64,11 @@ class FakeClient:
         return not self.is_lost
 
     def write_now(self, frames: Delivery) -> None:
-        """Keep what is written."""
+        """Keep the frames."""
         self.written.append(frames)
 
     async def write(self, frames: Sequence[Delivery]) -> None:
-        """Keep what is written."""
+        """Keep the frames."""
         self.written += frames
 
     async def ping(self) -> None:
@@ -76,12 +76,12 @@ class FakeClient:
         self.pinged_ms.append(self._bench.clock.now_ms())
 
     def abort(self) -> None:
-        """Count it."""
+        """Count the abort."""
         self._bench.cuts += 1
 
 
 class BrokerBench:
-    """A started broker and its surroundings."""
+    """A started broker with its log, clock and clients."""
 
     def __init__(self, log: FaultyLog | None = None, clock: FakeClock | None = None) -> None:
         self.log = log if log is not None else FaultyLog()
@@ -92,13 +92,13 @@ class BrokerBench:
         self._clients: dict[Stream[Delivery], FakeClient] = {}
 
     async def do(self, command: Command) -> Accepted:
-        """Carry out `command`, which must succeed."""
+        """Carry out `command`; it must succeed."""
         answer = await self.broker.writer.submit(command)
         assert isinstance(answer, Accepted), answer
         return answer
 
     async def pair(self, first: ConnectionId, second: ConnectionId) -> RoomId:
-        """Let two meet."""
+        """Let two connections meet, and return their room."""
         await self.do(enter(first))
         await self.do(enter(second))
         place = self.place_of(first)
@@ -107,20 +107,20 @@ class BrokerBench:
         return place.room_id
 
     def place_of(self, who: ConnectionId) -> Place | None:
-        """Where `who` is."""
+        """Return the place of `who`; `None` if it is unknown."""
         known = self.broker.state.connections.get(who)
         return known.place if known is not None else None
 
     def is_idle(self, who: ConnectionId) -> bool:
-        """Whether `who` is nowhere."""
+        """Return true if `who` is neither in the queue nor in a room."""
         return isinstance(self.place_of(who), Idle)
 
     def waits(self, who: ConnectionId) -> bool:
-        """Whether `who` is in the queue."""
+        """Return true if `who` is in the queue."""
         return isinstance(self.place_of(who), Waiting)
 
     def stream(self, *who: ConnectionId, pinged: bool = False) -> Stream[Delivery]:
-        """An open stream that carries what these are told; it writes while it is run."""
+        """Open a stream for the notifications of `who`; it writes only while it is run."""
         client = FakeClient(self)
         stream = self.streams.open("get", client, client, pinged=pinged)
         self._clients[stream] = client
@@ -129,11 +129,11 @@ class BrokerBench:
         return stream
 
     def client_of(self, stream: Stream[Delivery]) -> FakeClient:
-        """The client of a stream."""
+        """Return the client of a stream."""
         return self._clients[stream]
 
     async def taken(self, stream: Stream[Delivery]) -> list[Delivery]:
-        """What a stream writes now; it is run for a moment."""
+        """Run a stream for a moment, and return the deliveries written by then."""
         running = asyncio.ensure_future(stream.run())
         await settle()
         running.cancel()
@@ -143,14 +143,14 @@ class BrokerBench:
         return written
 
     async def events(self) -> list[Event]:
-        """Everything that has happened."""
+        """Return all events of the log."""
         return [event for commit in await self.log.inner.read(0, 100_000) for event in commit.events]
 
 
 def with_broker(
     policy: Policy = LENIENT,
 ) -> Callable[[Callable[[BrokerBench], Coroutine[Any, Any, None]]], Callable[[], None]]:
-    """Make a test of a started broker; afterwards its state is sound and it closes."""
+    """Return a decorator for a test of a started broker; after the test, its state is sound and it closes."""
 
     def made(scenario: Callable[[BrokerBench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
         def wrapper() -> None:
@@ -172,7 +172,7 @@ def with_broker(
 
 @asynccontextmanager
 async def two_brokers(policy: Policy = LENIENT) -> AsyncIterator[tuple[FakeClock, BrokerBench, BrokerBench]]:
-    """Two started brokers on one log and one clock, who know each other well enough to judge."""
+    """Yield two started brokers on one log and one clock, after enough time to judge absence for each other."""
     clock = FakeClock()
     here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
     for bench in (here, there):

@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def certify(folder: Path) -> None:
-    """Write a key, and a certificate of it for this machine, which no browser trusts."""
+    """Write a key and its self-signed certificate for this machine; no browser trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)

@@ -9,7 +9,7 @@ from events.log import LogUnavailableError
 
 
 class MemoryChannel:
-    """The channel of one log, for as many brokers as there are."""
+    """The channel of one log, for any number of brokers."""
 
     def __init__(self, wall_ms: Callable[[], int] = lambda: 0) -> None:
         self.epoch = ""
@@ -57,7 +57,7 @@ class MemoryChannel:
             self.epoch = f"{was}+"
 
     def break_it(self, fault: Exception | None = None) -> None:
-        """End all subscriptions, and let nothing pass, for the reason `fault`."""
+        """End all subscriptions, and fail every call with `fault` until `mend`."""
         self.fault = fault or LogUnavailableError("the channel is broken")
         for subscriber in self._subscribers:
             subscriber.put_nowait(None)

@@ -1,4 +1,4 @@
-"""Commands to be printed, for whoever wants to see something again."""
+"""Commands to be printed, for repeating a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def command_of(module: str, *arguments: object) -> str:
-    """What to type in this directory to run `module` with the interpreter that runs this."""
+    """Return the shell command for running `module` in this directory with the present interpreter."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())

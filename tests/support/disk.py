@@ -1,4 +1,4 @@
-"""A disk for SQLite's files that counts how often it is waited for, and takes its time if it is told to."""
+"""A disk for SQLite's files: it counts its syncs, and can delay them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import apsw
 
 
 class Disk:
-    """Whoever asks it to keep what was written waits until it is ready."""
+    """A disk that blocks each sync until it is ready."""
 
     def __init__(self) -> None:
         self.is_ready, self.is_asked = threading.Event(), threading.Event()
@@ -19,7 +19,7 @@ class Disk:
         self.syncs = 0
 
     def sync(self) -> None:
-        """It will have it then."""
+        """Count a sync, and wait until the disk is ready, at most 10 seconds."""
         self.syncs += 1
         if not self.is_ready.is_set():
             self.is_asked.set()
@@ -28,7 +28,7 @@ class Disk:
 
 @contextmanager
 def watched_disk() -> Iterator[Disk]:
-    """All files that SQLite opens meanwhile are on such a disk."""
+    """Yield a watched disk; SQLite opens all files on it meanwhile."""
     disk = Disk()
 
     class File(apsw.VFSFile):

@@ -1,8 +1,8 @@
-"""The number of examples of a property: all of them, or the share that the Hypothesis profile runs."""
+"""The number of examples of a property: all of them, or the Hypothesis profile's share."""
 
 from hypothesis import settings
 
 
 def scaled(examples: int) -> int:
-    """Return `examples`, or as many in 100 of them as a profile's `max_examples` says."""
+    """Return `examples`, or the profile's share of them: `max_examples` in 100, and at least one."""
     return max(1, examples * settings.default.max_examples // 100)

@@ -1,4 +1,4 @@
-"""Time as a value that tests move: that of the public package."""
+"""The fake clock of the public package."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whether the broker under test has its fast lane: the whole suite runs with it, and much of it without as well.
+"""The choice of the fast lane for the broker under test: the suite runs with it, and much of it without as well.
 
-`TEST_FAST_LANE=0` takes it away, from brokers in this process and from those of their own.
+`TEST_FAST_LANE=0` disables it, in brokers of this process and in broker processes.
 """
 
 import os

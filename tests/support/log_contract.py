@@ -14,7 +14,7 @@ import pytest
 from events.commands import Command, Disconnect, EnterQueue
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import POSITION_MAX, CommitId, RoomId
-from events.log import Conflict, DeliveryRecord, EventLog, Snapshot, UnreadableSnapshotError
+from events.log import Conflict, DeliveryRecord, EventLog, OperationRecord, Snapshot, UnreadableSnapshotError
 from projections.state import State, fold
 from tests.support.fake_clock import settle
 from tests.support.logs import log_of, run
@@ -446,6 +446,19 @@ class LogContract:
                 ]
             )
             await log.record([])
+            assert await all_of(log) == commits
+
+        run(scenario)
+
+    def test_operation_records_are_never_an_error(self) -> None:
+        """Operation records are accepted with and without deliveries, and do not change the log."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(2)
+            await log.append(commits, expected=EMPTY_TIP)
+            refused = OperationRecord("refused", 5, 99, ANN, "send_message", "room_not_found")
+            await log.record([], [OperationRecord("started", 1, 0), refused, refused])
+            await log.record([DeliveryRecord(1, ANN, "get", 1)], [OperationRecord("stopped", 2, 2)])
             assert await all_of(log) == commits
 
         run(scenario)

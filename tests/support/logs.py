@@ -1,4 +1,4 @@
-"""Logs for tests: one made from a script of commands, and ones that fail as a store over a network does."""
+"""Logs for tests: one made from commands, and ones with the faults of a store in a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from broker.decision import Rejection
 from events.commands import Command
 from events.commit import Commit, Facts, Tip, commit_after
 from events.ids import Position, RoomId
-from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, DeliveryRecord, LogUnavailableError, Snapshot
+from events.log import (
+    MISSED_COMMITS_MAX,
+    TURN_MS,
+    Conflict,
+    DeliveryRecord,
+    LogUnavailableError,
+    OperationRecord,
+    Snapshot,
+)
 from events.memory import MemoryLog
 from events.session_records import SessionRecords
 from projections.state import INITIAL_STATE, State, evolve
@@ -24,12 +32,12 @@ T = TypeVar("T")
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run an async test to its end."""
+    """Run an async function to its end."""
     return asyncio.run(work())
 
 
 def log_of(*commands: Command, state: State = INITIAL_STATE, step_ms: int = 1_000) -> list[Commit]:
-    """The commits that `commands` lead to, a second apart; those that lead to none are left out."""
+    """Return the commits of `commands`, a second apart; a command without events makes none."""
     commits = []
     for number, command in enumerate(commands):
         position = state.position + 1
@@ -43,7 +51,7 @@ def log_of(*commands: Command, state: State = INITIAL_STATE, step_ms: int = 1_00
 
 
 async def stored(*commands: Command) -> tuple[MemoryLog, State]:
-    """A log in which `commands` were carried out, and the state after it."""
+    """Return a log after `commands`, and its state."""
     log, state, commits = MemoryLog(), INITIAL_STATE, log_of(*commands)
     await log.append(commits, expected=state.tip)
     for commit in commits:
@@ -52,14 +60,15 @@ async def stored(*commands: Command) -> tuple[MemoryLog, State]:
 
 
 class FaultyLog:
-    """An `EventLog` in front of another; each append, read and tip may be told to go wrong first.
+    """An `EventLog` in front of another; each call can be made to fail first.
 
-    With a line of turns it is one of several brokers' way to a log that they share.
+    With a line of turns it is one broker's access to a shared log.
     """
 
     survives = "what the inner log does"
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = True
 
     def __init__(
         self, inner: MemoryLog | None = None, turns: TurnLine | None = None, channel: MemoryChannel | None = None
@@ -84,6 +93,7 @@ class FaultyLog:
         self.before_redact: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.saved: list[Snapshot] = []
         self.delivery_records: list[DeliveryRecord] = []
+        self.operation_records: list[OperationRecord] = []
         self.before_compact: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.probes = 0
         self.before_probe: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -110,7 +120,7 @@ class FaultyLog:
         return self.inner.redacted_to
 
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
-        """Do what comes before, append, do what comes after."""
+        """Run the next fault before the append, append, and run the next fault after it."""
         self.batches.append(list(commits))
         await _next(self.before_append)
         try:
@@ -126,26 +136,26 @@ class FaultyLog:
         return tip
 
     async def read(self, after: Position, limit: int) -> Sequence[Commit]:
-        """Do what comes before, and read."""
+        """Run the next fault, and read."""
         self.reads += 1
         await _next(self.before_read)
         return await self.inner.read(after, limit)
 
     async def follow(self, after: Position) -> AsyncIterator[Commit]:
-        """Each commit after `after`, once it may be heard; see `EventLog.follow`."""
+        """Yield each commit after `after`, while commits may be heard; see `EventLog.follow`."""
         async for commit in self.inner.follow(after):
             await self.may_hear.wait()
             yield commit
 
     async def tip(self) -> Tip:
-        """Do what comes before, and answer the tip."""
+        """Run the next fault, and return the tip."""
         self.tips += 1
         await _next(self.before_tip)
         return await self.inner.tip()
 
     @asynccontextmanager
     async def turn(self, after: Position) -> AsyncIterator[Sequence[Commit]]:
-        """Stand in line; see `EventLog.turn`."""
+        """Wait in line for a turn; see `EventLog.turn`."""
         if self.turns is None:
             yield ()
             return
@@ -160,7 +170,7 @@ class FaultyLog:
             leave()
 
     async def compact(self, snapshot: Snapshot) -> None:
-        """Do what comes before, and compact."""
+        """Run the next fault, and compact."""
         await _next(self.before_compact)
         await self.inner.compact(snapshot)
 
@@ -174,17 +184,20 @@ class FaultyLog:
         await self.inner.save(snapshot)
 
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
-        """Do what comes before, and redact."""
+        """Run the next fault, and redact."""
         await _next(self.before_redact)
         await self.inner.redact(positions, done_to=done_to, snapshots_before=snapshots_before)
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Do what comes before, and keep `delivery_records` for the tests."""
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Run the next fault, and keep the records for the tests."""
         await _next(self.before_record)
         self.delivery_records += delivery_records
+        self.operation_records += operation_records
 
     async def probe(self) -> None:
-        """Do what comes before; see `EventLog.probe`."""
+        """Run the next fault; see `EventLog.probe`."""
         self.probes += 1
         await _next(self.before_probe)
 
@@ -194,14 +207,14 @@ class FaultyLog:
 
     @classmethod
     def shared(cls, brokers: int) -> list[Self]:
-        """As many ways to one log as it has brokers."""
+        """Return one access to a shared log for each of `brokers` brokers."""
         inner, loop = MemoryLog(), asyncio.get_running_loop()
         turns = TurnLine(lambda delay_ms, callback: loop.call_later(delay_ms / 1_000, callback))
         channel = MemoryChannel()
         return [cls(inner, turns, channel) for _ in range(brokers)]
 
     async def appended_by_another(self, *commands: Command, state: State) -> None:
-        """Another writer carries out `commands` in this log, at the tip that `state` has folded."""
+        """Append `commands` as another writer would, after the tip of `state`."""
         await self.inner.append(log_of(*commands, state=state), expected=state.tip)
 
 
@@ -211,16 +224,16 @@ async def _next(faults: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
 
 
 async def nothing() -> None:
-    """This time it goes well."""
+    """Let a call succeed."""
 
 
 async def unavailable() -> None:
-    """The store does not answer."""
+    """Let a call fail as if the store did not answer."""
     raise LogUnavailableError
 
 
 def until(event: asyncio.Event) -> Callable[[], Coroutine[Any, Any, None]]:
-    """The store answers once `event` is set."""
+    """Return a fault that delays the store's answer until `event` is set."""
 
     async def wait() -> None:
         await event.wait()

@@ -1,4 +1,4 @@
-"""What another user may put in the place of a file in a shared directory."""
+"""Things that another user may put in the place of a file in a shared directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ KINDS = ("link", "dangling link", "hard link", "pipe", "directory")
 
 
 def plant(kind: str, where: Path) -> Path:
-    """Put something of that kind at `where`; return the file of a victim that it may lead to."""
+    """Put a thing of this kind at `where`; return the victim's file behind it."""
     victim = where.with_name(f"{where.name}-victim")
     if kind in ("link", "hard link"):
         victim.write_text("precious")
@@ -25,5 +25,5 @@ def plant(kind: str, where: Path) -> Path:
 
 
 def is_untouched(victim: Path) -> bool:
-    """Return true if nothing was written to the victim's file, nor was one made."""
+    """Return true if the victim's file was neither written nor made."""
     return not victim.exists() or victim.read_text() == "precious"

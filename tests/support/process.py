@@ -1,4 +1,4 @@
-"""`chat-broker` as a process of its own."""
+"""`chat-broker` as a separate process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIXED_PORTS = 15_000, 30_000
 
 
 class Process:
-    """A broker that somebody started from a shell."""
+    """A broker process, started as from a shell."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
@@ -35,13 +35,13 @@ class Process:
         self.url = f"http://127.0.0.1:{port}/mcp"
 
     def people(self) -> Crowd:
-        """Those who talk to it."""
+        """Return the clients of this broker."""
         from tests.facade.people import Crowd
 
         return Crowd(cast("Running", self))
 
     async def until_metric(self, wanted: str) -> None:
-        """Return once `/metrics` has the line `wanted`."""
+        """Return when `/metrics` has the line `wanted`."""
         metrics = ""
         async with asyncio.timeout(STARTED_WITHIN_SECONDS), httpx.AsyncClient(trust_env=False) as client:
             while wanted not in metrics:
@@ -49,7 +49,7 @@ class Process:
                 metrics = (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
 
     async def terminate(self) -> tuple[int, float, str]:
-        """Ask it to stop; its exit status, how many seconds that took, and what it had logged."""
+        """Stop it; return its exit status, the time taken in seconds, and its log."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         _, logged = await self.process.communicate()
@@ -58,7 +58,7 @@ class Process:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -66,9 +66,9 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> int:
-    """Return the first of so many ports in a row on which nobody listens now.
+    """Return the first of `count` adjacent ports without listeners.
 
-    No system gives them to a connection of its own choice, so they stay free for a server that starts later.
+    No system chooses them for its own connections, so they stay free for a server that starts later.
     """
     while True:
         first = SystemRandom().randrange(*FIXED_PORTS)
@@ -86,7 +86,7 @@ def _is_free(port: int) -> bool:
 
 
 async def started(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
-    """The command line, running."""
+    """Start the command line with `arguments`."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -99,13 +99,13 @@ async def started(*arguments: str, **environment: str) -> asyncio.subprocess.Pro
 
 
 def inherited_environment() -> dict[str, str]:
-    """This process's environment, whose settings are those of the test alone."""
+    """Return this process's environment without settings of the broker, except for the fast lane."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")}
     return inherited if FAST_LANE else inherited | {"CHAT_BROKER_NO_FAST_LANE": "1"}
 
 
 async def ready(port: int, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
-    """A broker process that takes calls at `port`."""
+    """Return a broker process that takes calls at `port`."""
     process = await started("serve", "--port", str(port), *arguments, **environment)
     async with asyncio.timeout(STARTED_WITHIN_SECONDS), httpx.AsyncClient(trust_env=False) as client:
         while not await is_ready(client, port):
@@ -115,7 +115,7 @@ async def ready(port: int, *arguments: str, **environment: str) -> asyncio.subpr
 
 
 async def killed(process: asyncio.subprocess.Process) -> None:
-    """End `process` as nothing can be prepared for."""
+    """Kill `process`, without any notice."""
     if process.returncode is None:
         process.kill()
     await process.communicate()
@@ -123,7 +123,7 @@ async def killed(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def serving(*arguments: str, **environment: str) -> AsyncIterator[Process]:
-    """A broker process that is ready."""
+    """Yield a ready broker process on a free port."""
     port = free_port()
     process = await ready(port, *arguments, **environment)
     try:
@@ -133,7 +133,7 @@ async def serving(*arguments: str, **environment: str) -> AsyncIterator[Process]
 
 
 async def is_ready(client: httpx.AsyncClient, port: int) -> bool:
-    """Whether `/readyz` says so."""
+    """Return true if `/readyz` reports ready."""
     try:
         return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
     except httpx.TransportError:

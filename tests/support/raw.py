@@ -1,4 +1,4 @@
-"""Requests written byte by byte, for headers that no HTTP client would send."""
+"""Requests written byte by byte, for headers that an HTTP client would refuse to send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HeaderLine = tuple[str, str]
 
 
 class RawResponse(NamedTuple):
-    """A response: its status, its headers in small letters, and its body up to the connection's end."""
+    """A response: its status, its headers in lower case, and its body up to the connection's end."""
 
     status: int
     headers: dict[str, str]
@@ -21,7 +21,7 @@ class RawResponse(NamedTuple):
 
 
 def lines_of(person: Person, method: str = "tools/list") -> list[HeaderLine]:
-    """Return the headers of a request of `person`, but for `Host`."""
+    """Return the headers of a request of `person`, without `Host`."""
     given = {"content-type": "application/json", "accept": ACCEPT} | person.headers(method, None)
     return list(given.items())
 
@@ -29,7 +29,7 @@ def lines_of(person: Person, method: str = "tools/list") -> list[HeaderLine]:
 async def raw(
     port: int, lines: Sequence[HeaderLine], body: bytes = b"", *, start: str = "POST /mcp HTTP/1.1"
 ) -> RawResponse:
-    """Send a request with these header lines, as the last on its connection; a stream is left at once."""
+    """Send a request with these header lines, as the last on its connection; close a stream at once."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [*lines, ("Content-Length", str(len(body))), ("Connection", "close")]
     head = "".join(f"{name}: {value}\r\n" for name, value in lines)

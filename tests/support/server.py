@@ -1,4 +1,4 @@
-"""The real application on a real port, in the event loop of the test that asks for it."""
+"""The real application on a real port, in the test's own event loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WITHIN_SECONDS = 10.0
 
 
 class GatedLog(MemoryLog):
-    """A log that can be slow: while its gate is shut, appends stand before it."""
+    """A log with a gate: while the gate is shut, appends wait before it."""
 
     never_waits = False
 
@@ -41,7 +41,7 @@ class GatedLog(MemoryLog):
         self.standing = 0
 
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
-        """Store `commits` once the gate is open."""
+        """Store `commits` after the gate has opened."""
         self.standing += 1
         await self.gate.wait()
         self.standing -= 1
@@ -49,7 +49,7 @@ class GatedLog(MemoryLog):
 
 
 class Running:
-    """A broker that is being served."""
+    """A served broker."""
 
     def __init__(self, app: ChatApp, port: int, unread_bytes_max: int) -> None:
         self.app = app
@@ -63,12 +63,12 @@ class Running:
         self._gracefully = True
 
     async def serve(self, listening: socket.socket) -> None:
-        """What uvicorn does between its start and its end, without taking this process's signals."""
+        """Do uvicorn's work between start and end, without taking this process's signals."""
         config = uvicorn_config(self.app, unread_bytes_max=self.unread_bytes_max)
         config.load()
         uvicorn = self.uvicorn = ChatUvicorn(config, self.app)
         uvicorn.lifespan = config.lifespan_class(config)
-        with patch("mcp_facade.server.gc"):  # it would collect, and keep, what the tests before this one left
+        with patch("mcp_facade.server.gc"):  # it would collect and keep the objects of earlier tests
             await uvicorn.startup([listening])
         self.started = True
         await self._stopping.wait()
@@ -84,33 +84,33 @@ class Running:
         await uvicorn.lifespan.shutdown()
 
     def stop(self, *, gracefully: bool = True) -> None:
-        """As `SIGTERM` does; or else as if everyone had hung up first, which is quicker. The first time counts."""
+        """Stop as on `SIGTERM`, or faster: as if all clients had hung up before. Only the first call counts."""
         if not self._stopping.is_set():
             self._gracefully = gracefully
             self._stopping.set()
 
     async def waits(self, connection_id: str, count: int = 1) -> None:
-        """Return once that many calls wait for `connection_id`."""
+        """Return when `count` calls wait for `connection_id`."""
         await eventually(lambda: self.broker.hub.waits_of(ConnectionId(connection_id)) == count)
 
     def buffered_bytes(self) -> int:
-        """What stands in the user-space buffers of the connections, written and not yet sent."""
+        """Return the bytes written and not yet sent, in the user-space buffers of the connections."""
         return sum(one.transport.get_write_buffer_size() for one in self.uvicorn.server_state.connections)
 
     @property
     def connections(self) -> int:
-        """How many TCP connections there are."""
+        """The number of TCP connections."""
         return len(self.uvicorn.server_state.connections)
 
     def metric(self, name: str) -> float:
-        """The value of a sample, named as in the text format, labels included."""
+        """Return the value of a sample, named as in the text format, labels included."""
         lines = self.broker.metrics.render().decode().splitlines()
         values = [line.rpartition(" ")[2] for line in lines if line.rpartition(" ")[0] == name]
         return float(values[0]) if values else 0.0
 
 
 async def eventually(condition: Callable[[], Any], within_seconds: float = WITHIN_SECONDS) -> None:
-    """Return once `condition` holds, letting everything else in this event loop go on."""
+    """Return when `condition` holds; everything else in this event loop goes on meanwhile."""
     async with asyncio.timeout(within_seconds):
         while not condition():
             await settle(1)
@@ -134,9 +134,9 @@ async def serving(
     on_started: Callable[[], None] = lambda: None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
-    """A broker under uvicorn, as the command line runs it, on a port of its own.
+    """Yield a broker under uvicorn, as the command line runs it, on a port of its own.
 
-    No rate limit stands in a test's way unless it asks for one. `folded`: it takes calls already.
+    Rate limits are generous unless the test sets them. With `folded`, it takes calls already.
     """
     generous = {"messages_per_10s_max": 1_000_000, "queue_commands_per_10s_max": 1_000_000}
     bounds = {"reads_per_10s_max": 1_000_000} | {name: limits.pop(name) for name in BOUNDS if name in limits}

@@ -1,4 +1,4 @@
-"""The line in which the writers of one store wait for their turn, for stores that tests stand in for."""
+"""The line of writers waiting for their turn, for stores replaced in tests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Leave = Callable[[], bool]
 
 
 class TurnLine:
-    """First come, first served. A holder that does not leave loses its turn after `TURN_MS`."""
+    """A line in order of arrival. A holder that stays loses its turn after `TURN_MS`."""
 
     def __init__(self, call_later: Callable[[float, Callable[[], object]], object]) -> None:
-        """`call_later`: runs a callback after a delay in milliseconds."""
+        """Make a line; `call_later` runs a callback after a delay in milliseconds."""
         self._call_later = call_later
         self._line: deque[Callable[[], None]] = deque()
 
@@ -23,7 +23,7 @@ class TurnLine:
         return len(self._line)
 
     def join(self, on_turn: Callable[[], None]) -> Leave:
-        """Stand in line; `on_turn` is called when the turn comes, which may be at once."""
+        """Join the line; `on_turn` is called when the turn comes, perhaps at once. Return the way to leave."""
 
         def entry() -> None:
             self._call_later(TURN_MS, leave)

@@ -1,4 +1,4 @@
-"""`chat-broker serve --workers` as processes of its own, on a real Valkey."""
+"""`chat-broker serve --workers` as separate processes, on a real Valkey."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHIN_SECONDS = 30
 
 
 class Supervised(Process):
-    """A supervisor and its workers; every log line is kept."""
+    """A supervisor and its workers, with all their log lines."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, workers: int, admin_port: int) -> None:
         super().__init__(process, port)
@@ -42,17 +42,17 @@ class Supervised(Process):
             self._changed.set()
 
     def events(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """The log lines of `event`, with these fields."""
+        """Return the log lines of `event` with these fields."""
         found = [line for line in self.lines if line["event"] == event]
         return [line for line in found if fields.items() <= line.items()]
 
     async def logged(self, event: str, count: int = 1, **fields: Any) -> dict[str, Any]:
-        """Return the `count`-th line of `event`, once it is there."""
+        """Return the `count`-th line of `event` when it has been logged."""
         await self.until(lambda: len(self.events(event, **fields)) >= count)
         return self.events(event, **fields)[count - 1]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once `condition` holds; it is looked at whenever a line comes."""
+        """Return when `condition` holds; each new line is a reason to look."""
         try:
             async with asyncio.timeout(WITHIN_SECONDS):
                 while not condition():
@@ -62,11 +62,11 @@ class Supervised(Process):
             raise AssertionError("\n".join([*map(str, self.lines), *self.texts])) from None
 
     def pids(self) -> list[int]:
-        """The processes of the workers."""
+        """Return the process ids of the workers."""
         return children_of(self.process.pid)
 
     def admin_url(self, worker: int, path: str) -> str:
-        """What is on the port of a worker's operator."""
+        """Return the URL of `path` on a worker's admin port."""
         return f"http://127.0.0.1:{self.admin_port + worker}{path}"
 
     def send(self, signal_number: int) -> None:
@@ -74,7 +74,7 @@ class Supervised(Process):
         self.process.send_signal(signal_number)
 
     async def ended(self) -> int:
-        """Return the exit status, once all has been read."""
+        """Return the exit status, after the whole log has been read."""
         async with asyncio.timeout(WITHIN_SECONDS):
             status = await self.process.wait()
             await self._reading
@@ -82,7 +82,7 @@ class Supervised(Process):
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that `pid` has started and that live."""
+    """Return the live children of `pid`."""
     children = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -95,7 +95,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process has not ended."""
+    """Return true if the process has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -104,9 +104,9 @@ def lives(pid: int) -> bool:
 
 @asynccontextmanager
 async def supervised(log: str, *arguments: str, workers: int = 2, **environment: str) -> AsyncIterator[Supervised]:
-    """Several workers on `log`; they may not be ready yet."""
+    """Yield a supervisor with workers on `log`; they may not be ready yet."""
     port, admin_port = free_ports(1), free_ports(workers + 1)
-    limits = ("--messages-per-10s-max", "1000000", "--reads-per-10s-max", "1000000")  # none in a test's way
+    limits = ("--messages-per-10s-max", "1000000", "--reads-per-10s-max", "1000000")  # limits far above any test
     flags = ("--port", str(port), "--admin-port", str(admin_port), "--workers", str(workers), "--log", log)
     process = await started("serve", *flags, "--log-format", "json", *limits, *arguments, **environment)
     running = Supervised(process, port, workers, admin_port)
@@ -120,11 +120,11 @@ async def supervised(log: str, *arguments: str, workers: int = 2, **environment:
             if lives(pid):
                 os.kill(pid, signal.SIGKILL)
         await running._reading
-        await process.communicate()  # once nobody can write there any more
+        await process.communicate()  # after the last writer of the pipe has ended
 
 
 async def readiness(url: str) -> Any:
-    """What `/readyz` at `url` says; `None` if nothing listens."""
+    """Return the answer of `/readyz` at `url`; `None` if nothing listens."""
     async with httpx.AsyncClient(trust_env=False) as client:
         try:
             return (await client.get(url)).json()

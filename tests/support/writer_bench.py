@@ -1,4 +1,4 @@
-"""A writer on a log and a clock that tests move, and what it announced."""
+"""A writer on a fake log and clock, and its announcements."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
 
 
 def new_writer(log: EventLog, clock: Clock, keep_commits: int | None = None) -> LogWriter:
-    """Return a writer on its own, with no broker around it."""
+    """Return a writer alone, without a broker."""
     return LogWriter(log, clock, Metrics(lambda: INITIAL_STATE, lambda: 0), keep_commits=keep_commits)
 
 
 class Bench(LogObserver):
-    """A started runtime on a faulty log and a clock that stands still, and what it announced."""
+    """A started writer on a faulty log and a fake clock, and its announcements."""
 
     def __init__(self, log: FaultyLog, clock: FakeClock, **options: Any) -> None:
         self.log = log
@@ -49,7 +49,7 @@ class Bench(LogObserver):
     async def started(
         cls, policy: Policy = PATIENT, keep_commits: int | None = None, inner: MemoryLog | None = None
     ) -> Bench:
-        """One that has adopted `policy`, so its log is at position 1."""
+        """Return a bench with `policy` adopted, so its log is at position 1."""
         log, clock = FaultyLog(inner), FakeClock()
         bench = cls(log, clock, keep_commits=keep_commits)
         await bench.start(policy)
@@ -57,7 +57,7 @@ class Bench(LogObserver):
 
     @classmethod
     async def some_on_one_log(cls, brokers: int = 2, policy: Policy = PATIENT) -> list[Bench]:
-        """So many that follow what the others write."""
+        """Return benches on one log, each following the others' commits."""
         clock = FakeClock()
         benches = [cls(log, clock) for log in FaultyLog.shared(brokers)]
         for bench in benches:
@@ -65,7 +65,7 @@ class Bench(LogObserver):
         return benches
 
     async def start(self, policy: Policy) -> None:
-        """Adopt `policy`, and forget how."""
+        """Adopt `policy`, then clear the records."""
         await self.writer.start(policy)
         await settle()
         self.log.batches.clear()
@@ -74,26 +74,26 @@ class Bench(LogObserver):
 
     @property
     def state(self) -> State:
-        """The runtime's."""
+        """The writer's state."""
         return self.writer.replica.state
 
     def committed(self, commit: Commit, state: State) -> None:
-        """Note a commit, and hold it against what is promised."""
+        """Record a commit, and compare it with the state."""
         assert state is self.state
         assert state.tip == commit.tip
         self.announced.append(commit)
 
     def overdue(self) -> list[Disconnect]:
-        """Return the commands that take out the absent."""
+        """Return the commands for removing the absent."""
         self.asked += 1
         return self.absent
 
     def submit(self, command: Command) -> asyncio.Future[CommandAnswer]:
-        """Give a command without waiting for its answer."""
+        """Submit a command without waiting for its answer."""
         return self.writer.submit(command)
 
     async def check(self) -> None:
-        """The log is whole, its fold is the state, everything in it was announced once and keeps the promises."""
+        """Assert that the log is whole, its fold is the state, and all commits were announced and keep the promises."""
         state, commits = INITIAL_STATE, list(await self.log.inner.read(0, 100_000))
         for commit in commits:
             after = fold([commit], state)
@@ -106,7 +106,7 @@ class Bench(LogObserver):
 
 
 def on_bench(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """A test of a started runtime; afterwards log, state and announcements agree."""
+    """Make a test of a started writer; after it, log, state and announcements agree."""
 
     def wrapper() -> None:
         async def whole() -> None:
@@ -121,13 +121,13 @@ def on_bench(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable
 
 
 def accepted(answer: CommandAnswer) -> Accepted:
-    """The answer, which must be a yes."""
+    """Return the answer; it must be an acceptance."""
     assert isinstance(answer, Accepted), answer
     return answer
 
 
 def room_of(state: State, who: ConnectionId) -> Any:
-    """The room that `who` is in."""
+    """Return the room of `who`."""
     place = state.connections.by_id[who].place
     assert isinstance(place, Chatting)
     return place.room_id

@@ -1,4 +1,4 @@
-"""Plausible bugs to plant one at a time, with the promise that each breaks."""
+"""Plausible bugs to plant one at a time, each with the promise that it breaks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Bug(NamedTuple):
 
 
 def wrong_matching(name: str, matching: Callable[[StateView, Seeker, int], ConnectionId | None]) -> Plant:
-    """Return a plant that puts `matching` in place of the one called `name`."""
+    """Return a plant that replaces the matching called `name` by `matching`."""
     return lambda patch: patch.setitem(MATCHINGS, name, matching)
 
 
@@ -83,7 +83,7 @@ def wrong_effect(event: type[Any], change: Callable[[Any, Any], None]) -> Plant:
 
 
 def instead(owner: Any, name: str, function: Any) -> Plant:
-    """Return a plant that replaces a function of `owner`."""
+    """Return a plant for replacing a function of `owner`."""
     return lambda patch: patch.setattr(owner, name, function)
 
 

@@ -1,4 +1,4 @@
-"""The branches of a function that never ran are found, and no others."""
+"""Every branch of a function without a run is found, and no other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from broker.testing.branches import BranchLog
 
 
 def untried(tmp_path: Path, source: str, *calls: tuple[Any, ...]) -> list[str]:
-    """What is said of `f` in `source` after `calls` of it."""
+    """Return the report about `f` in `source` after `calls` of it."""
     path = tmp_path / "module.py"
     path.write_text(dedent(source))
     linecache.checkcache(str(path))
@@ -56,7 +56,7 @@ f = F()
 
 
 def test_a_condition_has_two_ways(tmp_path: Path) -> None:
-    """Each of them is to be gone once; one that was never reached is not named."""
+    """Each way of a condition must occur once; a condition that was never reached is not named."""
     assert untried(tmp_path, IF, (3,)) == ["3: `n > 2` was never false"]
     assert untried(tmp_path, IF, (0,)) == ["3: `n > 2` was never true", "5: `n == 1` was never true"]
     assert untried(tmp_path, IF, (3,), (1,), (0,)) == []
@@ -117,7 +117,7 @@ def test_a_long_function_is_no_different(tmp_path: Path) -> None:
 
 
 def test_what_has_no_source_has_no_branches() -> None:
-    """As a function written in C, or one that was typed in."""
+    """A function written in C and one typed in have no source, and so no branches."""
     names: dict[str, Callable[[int], int]] = {}
     exec("def f(n): return 1 if n else 2", names)
     for function in (max, names["f"]):

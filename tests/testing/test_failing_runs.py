@@ -1,4 +1,4 @@
-"""A run that fails: the user's own exception, the history that leads there, and its log; and interests of one's own."""
+"""A failing run: the user's own exception, the history before it, and its log; and a user's own interests."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _logs(tmp_path: Path) -> Iterator[None]:
 
 
 def others(state: StateView, seeker: Seeker) -> list[ConnectionId]:
-    """Those who wait beside the seeker."""
+    """Return the waiting connections except the seeker."""
     return [who for _, who in state.queue.entries.items() if who != seeker.connection_id]
 
 
 def failure(machine: type[BrokerMachine], examples: int = 60) -> Exception:
-    """The exception with which a run of `machine` ends."""
+    """Return the exception at the end of a run of `machine`."""
     how = settings(
         phases=[Phase.generate, Phase.shrink],
         max_examples=examples,
@@ -56,7 +56,7 @@ def failure(machine: type[BrokerMachine], examples: int = 60) -> Exception:
 
 
 def notes(error: Exception) -> list[str]:
-    """The lines that were added to an exception."""
+    """Return the lines added to an exception."""
     return "\n".join(getattr(error, "__notes__", [])).splitlines()
 
 
@@ -174,7 +174,7 @@ def test_the_log_of_a_failing_run_can_be_looked_at(tmp_path: Path, monkeypatch: 
 
 
 def test_a_log_that_can_t_be_written_is_left_out(tmp_path: Path) -> None:
-    """As in a directory that is not there to be written to, and of a run that stored nothing."""
+    """No log is named if its directory can't be made, or if the run stored nothing."""
     (tmp_path / "chat-broker").write_text("a file in its place")
     assert write_failed_log(BrokerMachine, []) is None
     assert write_failed_log(BrokerMachine, decoded()) is None

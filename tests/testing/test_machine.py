@@ -53,7 +53,7 @@ PATIENT = Policy(stream_grace_ms=FOREVER_MS, idle_grace_queue_ms=FOREVER_MS, idl
 
 
 def sought(examples: int, steps: int) -> settings:
-    """Return settings for a repeatable search that stops at the first find, which saves minutes."""
+    """Return settings for a repeatable search; it stops at the first find, which saves minutes."""
     return settings(
         phases=[Phase.generate],
         report_multiple_bugs=False,
@@ -78,14 +78,14 @@ class ByInterests(BrokerMachine):
 
 
 class Choosy(BrokerMachine):
-    """Matching by interests under a constant policy, so that some wait until their patience ends."""
+    """Matching by interests under a constant policy, so that some members wait until their patience ends."""
 
     policy = Policy(matching="interests")
     other_policies = st.nothing()
 
 
 class Tiny(BrokerMachine):
-    """Constant limits that five members reach at once."""
+    """Constant limits within the reach of five members."""
 
     policy = Policy(
         messages_per_10s_max=2,
@@ -101,7 +101,7 @@ class Tiny(BrokerMachine):
 
 
 class Talkative(BrokerMachine):
-    """Two members who send more than a room remembers ids, and more than fits on a page."""
+    """Two members with more messages than a room remembers ids, and more than fits on a page."""
 
     policy = Policy(message_ids_kept=2, events_per_page_max=3, inbox_events_max=1, messages_per_10s_max=100)
     other_policies = st.nothing()
@@ -109,13 +109,13 @@ class Talkative(BrokerMachine):
 
 
 class OnesOwn(BrokerMachine):
-    """A sound matching that no policy names."""
+    """A sound matching without a name in any policy."""
 
     matching = newest_first
 
 
 def who_shares_a_peer(state: State, seeker: ConnectionId) -> tuple[ConnectionId, ...]:
-    """Return the waiting connections of a peer that `seeker` has met; every second member has the same one."""
+    """Return waiting connections of the peers of the seeker's partners; members alternate between two peers."""
     known = state.connections.get(seeker)
     peers = {PEOPLE.index(met.connection_id) % 2 for met in known.partners} if known is not None else set()
     return tuple(who for _, who in state.queue.entries.items() if who != seeker and PEOPLE.index(who) % 2 in peers)
@@ -185,7 +185,7 @@ class Agreeing(BrokerMachine):
 
 
 class CompanyInMemory(BrokerMachine):
-    """A broker that matches again whom it has put back, and those whose patience has ended."""
+    """A broker that matches again after a missed match, and at the end of a member's patience."""
 
     policy = COMPANY
     other_policies = st.nothing()
@@ -236,7 +236,7 @@ TestBrokersWithTimeouts = BrokersWithTimeouts.TestCase
 
 
 def broken_by(machine: type[BrokerMachine], examples: int = 400, steps: int = 30) -> BrokenPromiseError:
-    """Return the error that a run of `machine` raises."""
+    """Return the error raised by a run of `machine`."""
     with pytest.raises(BrokenPromiseError) as caught:
         run_state_machine_as_test(machine, settings=sought(examples, steps))
     return caught.value
@@ -267,7 +267,7 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_bug_in_the_rules_of_company_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug about those who may meet, missed matches, reports or forgotten names is found by a promise it breaks.
+    """A bug in the rules of meeting, missed matches, reports or forgotten names breaks a promise.
 
     A wrong pair can break the order of matching (3) first, or the agreement with the reference (6).
     """

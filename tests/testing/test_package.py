@@ -17,7 +17,7 @@ def said_by(code: str) -> list[str]:
 
 
 def test_without_hypothesis_one_line_names_the_extra() -> None:
-    """Without Hypothesis, the import of any module fails with a line that names the extra."""
+    """Without Hypothesis, the import of any module fails with one line naming the extra."""
     for module in ("broker.testing", "broker.testing.reference_model"):
         said = said_by(f"import sys; sys.modules['hypothesis'] = None; import {module}")
         needs = "broker.testing needs Hypothesis: install mcp-chat-broker with its extra 'testing'"

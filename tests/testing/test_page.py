@@ -74,7 +74,7 @@ def test_what_is_said_to_be_sound_is() -> None:
 
 @pytest.mark.slow
 def test_the_code_passes_a_strict_check_of_types(tmp_path: Path) -> None:
-    """Each block with the definitions that it rests on, as mypy sees what a user has written."""
+    """In strict mode, mypy accepts each block together with the definitions that it needs."""
     imports = "\n".join(line for block in CODE for line in block.splitlines() if line.startswith("from "))
     modules = [[FAILING], [SOUND, MORE], [SOUND, KINDLY], [BROKERS], [SOUND, CHECKED, REFERENCE], [PROPERTY]]
     for number, blocks in enumerate(modules):

@@ -58,7 +58,7 @@ COMPANY = Policy(
 
 
 def company() -> list[Commit]:
-    """Return a log of people who miss matches, meet again, block, report and are forgotten."""
+    """Return a log of people missing matches, meeting again, blocking, reporting and being forgotten."""
     commands: list[Command] = [
         *(enter(ANN), enter(BOB), say(BOB, "hi", None, RoomId("r_3")), missed(BOB, RoomId("r_3"))),
         *(leave(ANN, RoomId("r_3")), enter(ANN), enter(BOB), MatchDue(BOB), MatchDue(ANN)),
@@ -76,7 +76,7 @@ def company() -> list[Commit]:
 
 
 def missed(who: ConnectionId, room: RoomId) -> CancelMatch:
-    """Return the command about a match that `who` missed."""
+    """Return the command about a match missed by `who`."""
     return CancelMatch(room, (who,), is_other_present=True)
 
 
@@ -89,7 +89,7 @@ def test_whatever_happens_keeps_the_promises(log: list[Commit]) -> None:
 
 
 def samples() -> list[list[Commit]]:
-    """Return logs in which each of the bugs shows."""
+    """Return logs that show each of the bugs."""
     return [bustle(Policy()), bustle(LITTLE), company()]
 
 
@@ -110,7 +110,7 @@ def test_a_bug_is_named_with_the_shortest_history(bug: str, monkeypatch: pytest.
 
 
 def test_a_matching_of_ones_own_is_held_to_its_own_word() -> None:
-    """Under a custom matching, the pairs of the log must be that matching's, and its choices must be waiting."""
+    """Under a custom matching, the pairs of the log must be its choices, and its choices must be waiting."""
     log = bustle(LITTLE)
     assert check_history(log, matching=most_shared) is None
     broken = check_history(log, matching=newest_first)
@@ -124,7 +124,7 @@ def test_a_matching_of_ones_own_is_held_to_its_own_word() -> None:
 
 
 def test_a_matching_has_to_name_the_same_again() -> None:
-    """A matching that changes its answer, by counting or at random, breaks promise 3."""
+    """A matching with changing answers, by counting or at random, breaks promise 3."""
     calls = iter(range(1_000))
     broken = check_history(
         bustle(LITTLE), matching=lambda state, seeker, at_ms: ConnectionId(f"c_{next(calls)}") if state.queue else None

@@ -95,7 +95,7 @@ def refused(code: str, retry_after_ms: int | None = None) -> ReferenceResult:
 
 
 def pair(**limits: Any) -> Story:
-    """Return a story in which Ann and Bob are in room 1."""
+    """Return a story with Ann and Bob in room 1."""
     story = Story(**limits)
     story.after(enter(ANN), enter(BOB))
     return story
@@ -340,7 +340,7 @@ def closed_for(*by: ConnectionId, other: ConnectionId, requeued: bool = False) -
 
 
 def test_who_missed_a_match_leaves_the_other_in_its_old_place() -> None:
-    """The other waits before those who came since, is told so, and pays nothing for it."""
+    """The other member is notified, waits before all later ones, and pays nothing for it."""
     story = pair(**CONFIRMED, matching="interests", interest_patience_ms=5_000, queue_commands_per_10s_max=1)
     assert story.waiting() == [ANN, BOB]
     room = story.after(MatchDue(BOB), by_ms=5_000).events[0]
@@ -368,7 +368,7 @@ def test_who_missed_a_match_leaves_the_other_in_its_old_place() -> None:
 def test_both_may_be_idle_after_a_missed_match(
     limits: dict[str, int], command: CancelMatch, by: tuple[ConnectionId, ...]
 ) -> None:
-    """An absent partner does not wait again, nor does one whose place was not kept."""
+    """An absent partner does not wait again, nor does one without a kept place."""
     story = pair(**limits)
     answer = story.after(command)
     assert answer.events == (closed_for(*by, other=BOB if by[0] == ANN else ANN),)
@@ -377,7 +377,7 @@ def test_both_may_be_idle_after_a_missed_match(
 
 
 def test_a_confirmed_match_is_not_cancelled() -> None:
-    """A member that has spoken did not miss it, nor did a stranger, nor anybody once the room is closed."""
+    """A member has not missed a match if it has spoken; nor can a stranger miss it, nor any member of a closed room."""
     story = pair(**CONFIRMED)
     story.after(say(ANN, room=R1))
     assert story.after(missed(ANN)) == story.after(missed(CAT)) == story.after(missed(BOB, room=R2)) == DONE
@@ -415,7 +415,7 @@ def test_two_meet_again_after_a_time_or_if_they_never_met() -> None:
 
 
 def test_only_the_last_eight_partners_are_remembered() -> None:
-    """A ninth takes the place of the one who was met longest ago; one that is met again is remembered once."""
+    """A ninth partner replaces the one met longest ago; a partner met again is remembered once."""
     story = Story(rematch_after_ms=1, queue_commands_per_10s_max=100)
     partners = [ConnectionId(f"c_{number}") for number in range(9)]
     for number, who in enumerate([*partners, partners[4]], 1):
@@ -435,7 +435,7 @@ def test_those_of_a_peer_that_was_met_are_avoided_alike() -> None:
 
 
 def test_the_longest_waiting_of_those_who_may_meet_comes_first() -> None:
-    """One that must be avoided is passed over, and waits on."""
+    """A connection to be avoided is passed over, and keeps waiting."""
     story = pair(**LATER)
     story.after(leave(ANN, R1), enter(BOB))
     story.after(AdoptPolicy(Policy(**LATER, matching="interests")))
@@ -488,7 +488,7 @@ def test_a_report_is_stored_once_with_its_evidence() -> None:
 
 
 def test_evidence_is_held_for_a_time_and_for_so_many_reports() -> None:
-    """A report releases those before it whose time is over, or that are too many."""
+    """A report releases earlier ones whose time is over, and those beyond the limit of reports."""
     for limits, by_ms in (({"evidence_keep_ms": 1_000}, 1_000), ({"evidence_keep_ms": 1_000, "reports_kept": 1}, 0)):
         story = pair(**limits)
         story.after(ReportPartner(ANN, R1, "spam"))
@@ -517,7 +517,7 @@ def test_who_is_forgotten_can_neither_block_nor_report() -> None:
 
 
 def test_names_of_the_idle_are_forgotten() -> None:
-    """Those of the people who have been idle for so long, once."""
+    """The names of people are forgotten once, after a long time of being idle."""
     story = Story()
     story.after(enter(ANN, "Ann", "tea"), leave_queue(ANN), enter(BOB))
     forget = ForgetNames((ANN, BOB, CAT), 2)
@@ -530,7 +530,7 @@ def test_names_of_the_idle_are_forgotten() -> None:
 
 
 def test_what_was_redacted_is_no_interest_and_no_name() -> None:
-    """A redacted name is told as such, and redacted interests are shared with nobody."""
+    """A redacted name is shown as redacted, and redacted interests match no interest."""
     story = Story(matching="interests", interest_patience_ms=1)
     gone = RedactedText(9, "0" * 64)
     story.after(EnterQueue(ANN, gone, gone))
@@ -541,7 +541,7 @@ def test_what_was_redacted_is_no_interest_and_no_name() -> None:
 
 
 def test_a_matching_of_ones_own_is_asked_again_without_the_avoided() -> None:
-    """First without one that must be avoided, then among those who are patient."""
+    """Each avoided choice is hidden in the next question; the last question is among the patient members."""
     asked: list[list[ConnectionId]] = []
 
     def choose(

@@ -24,7 +24,7 @@ THREE = (enter(ANN, "Ann", "go"), enter(BOB, "Bob", "tea"), enter(CAT, "Cat", "t
 
 
 def log(*commands: Command) -> list[Commit]:
-    """Return the log of `commands` under a policy that matches by interests, a second apart."""
+    """Return the log of `commands` under a policy of matching by interests, a second apart."""
     return log_of([[TimedCommand(1_000, command) for command in commands]], BY_INTERESTS)
 
 
@@ -82,7 +82,7 @@ def test_a_choice_by_redacted_interests_is_taken_as_it_was() -> None:
 
 
 def test_redacted_interests_hide_nothing_if_there_are_none() -> None:
-    """Their length shows that; nor do they count for a command that chooses nobody, or under another matching."""
+    """An empty list stays visible; redaction also hides nothing without a choice, or under another matching."""
     _, *entries = redacted(log(enter(ANN), enter(BOB)), EnterQueue)
     assert not is_choice_hidden(under_interests(entries[0]), entries[1])
     _, *entries = redacted(log(enter(ANN, "Ann", "go"), enter(BOB)), EnterQueue)
@@ -94,7 +94,7 @@ def test_redacted_interests_hide_nothing_if_there_are_none() -> None:
 
 
 def test_a_hidden_choice_is_still_held_to_the_promises() -> None:
-    """One whom the seeker has blocked is no choice, nor one who does not wait."""
+    """A blocked connection is no possible choice, nor is one outside the queue."""
     room = RoomId("r_3")
     commits = log(enter(ANN, "Ann", "go"), enter(BOB, "Bob", "go"), BlockPartner(ANN, room), *THREE[:3])
     assert len(commits) == 7
@@ -110,7 +110,7 @@ def test_a_hidden_choice_is_still_held_to_the_promises() -> None:
 
 
 def test_another_name_than_the_redacted_one_is_found() -> None:
-    """The hash of a redacted name says that it was another one."""
+    """The hash of a redacted name shows that another name took its place."""
     commits = with_last(
         log(*THREE)[:4], lambda event: msgspec.structs.replace(event, first_name="Bo") if is_opening(event) else event
     )

@@ -1,4 +1,4 @@
-"""Each strategy gives what its docstring says."""
+"""Each strategy keeps the promises of its docstring."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ quick = settings(deadline=None, max_examples=scaled(80))
     ],
 )
 def test_ids_have_their_form(strategy: st.SearchStrategy[str], pattern: str) -> None:
-    """An id of each kind has that kind's form."""
+    """Each kind of id has its own form."""
 
     @quick
     @given(strategy)
@@ -178,7 +178,7 @@ def test_people_talk_in_some_log() -> None:
 
 @pytest.mark.slow
 def test_a_member_waits_again_in_some_log() -> None:
-    """A log with a member that is given back its place in the queue comes up."""
+    """Some log has a member returned to its place in the queue."""
 
     def is_given_back(log: list[Commit]) -> bool:
         events = (event for commit in log for event in commit.events)

@@ -10,7 +10,7 @@ function plotFrame(id) {
   if (width < 80 || height < 60) return null;
   const ctx = sized(id, width, height);
   ctx.clearRect(0, 0, width, height);
-  ctx.font = `10.5px ${FONT}`;
+  ctx.font = `12px ${FONT}`;
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
   return { ctx, left: PLOT.left, right: width - PLOT.right, top: PLOT.top, bottom: height - PLOT.bottom };
@@ -58,6 +58,7 @@ const drawnPlots = {}; // by canvas: what was drawn without the moment, so that 
 
 /** Keep what is drawn in `frame` so far, and draw the moment over it. */
 function keepPlot(id, frame, from, to) {
+  drawPlotMarks(frame, from, to);
   const { canvas } = frame.ctx;
   const copy = new OffscreenCanvas(canvas.width, canvas.height);
   copy.getContext("2d").drawImage(canvas, 0, 0);

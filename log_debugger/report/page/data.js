@@ -61,6 +61,7 @@ const drawn = unpackAll(DATA.drawn);
 const absentSince = unpackAll(DATA.absent_since);
 const messageId = unpackAll(DATA.message_id);
 const policy = unpackAll(DATA.policy);
+const connectionsKnown = unpackAll(DATA.connections);
 const note = unpackAll(DATA.note);
 const forgotten = unpackAll(DATA.forgotten);
 const avoided = unpackAll(DATA.avoided);
@@ -186,7 +187,7 @@ const nameOf = (person) => (lastName[person] ? DATA.names[lastName[person] - 1] 
 
 /** The matching that held at moment `m`. */
 function matchingAt(m) {
-  let name = DATA.matching;
+  let name = DATA.base_policy.matching;
   policy.value.forEach((changes, n) => {
     if (policy.moment[n] <= m && changes.matching) name = changes.matching[1];
   });

@@ -14,8 +14,9 @@ const FILTER_TOKEN = new RegExp(
 const FILTER_WORDS = ["and", "or", "not", "in"];
 const FILTER_NAMES = [
   ...["text", "person", "room", "type", "reason", "wait", "policy", "time"],
-  ...["waiting", "rooms_open", "position"],
+  ...["waiting", "rooms_open", "rooms_closed", "connections", "messages", "position"],
 ];
+const REJECTION_HINT = "rejection needs the broker's rules, which a report has not: chat-broker replay LOG --when rejection";
 const FILTER_DEPTH_MAX = 50;
 function filterTokens(typed) {
   const tokens = [];
@@ -106,6 +107,7 @@ class FilterReader {
   }
 
   operand() {
+    if (this.token.name === "rejection") throw new FilterMistake(`column ${this.token.column}: ${REJECTION_HINT}`);
     if (this.token.value === undefined) throw this.expected(`a name (${FILTER_NAMES.join(", ")}) or a value`);
     return this.tokens[this.at++];
   }
@@ -132,10 +134,10 @@ class FilterReader {
   }
 }
 
-const isFilterName = (token) => FILTER_NAMES.includes(token.name);
+const isFilterName = (token) => token.name !== undefined && Object.hasOwn(FILTER_FIELDS, token.name);
 
 /** The moments of what was typed, if it is a filter; `null` if it does not look like one. */
 function filtered(typed) {
-  if (!/[<>=!]=|[<>]|\bin\b/.test(typed)) return null;
+  if (!/[<>=!]=|[<>]|\bin\b|^\s*(not\s+)?rejection\b/.test(typed)) return null;
   return indexesOf(new FilterReader(filterTokens(typed)).whole());
 }

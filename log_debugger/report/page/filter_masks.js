@@ -2,7 +2,7 @@
 
 const DAY_MS = 86400000;
 const WRITTEN_DATE = /([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]?/;
-const WRITTEN_CLOCK = /([0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,3})?)?)/;
+const WRITTEN_CLOCK = /((?:[01]?[0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,3})?)?)/;
 const WRITTEN_ZONE = /(Z|[+-][0-9]{2}:?[0-9]{2})/;
 const WRITTEN_TIME = new RegExp(
   `^(?:${WRITTEN_DATE.source})?(?:${WRITTEN_CLOCK.source})?(?:${WRITTEN_ZONE.source})?$`,
@@ -75,10 +75,58 @@ const ofMoment = (numbers) => ({
   },
 });
 
+/** A field of the policy: a number, or a duration where it is one. */
+const ofPolicy = (name) => ({
+  read: ({ value, column }) => {
+    if (/^[0-9]{1,15}$/.test(value)) return Number(value);
+    const ms = name.includes("_ms") ? spanMs(value) : null;
+    if (ms === null)
+      throw new FilterMistake(
+        `column ${column}: expected a number, as in policy.${name} > ${name.includes("_ms") ? "15s" : 3}`,
+      );
+    return ms;
+  },
+  mask: (isWanted) => inForce(name, isWanted),
+});
+
+/** The moments after which the policy's field `name` is one that `isWanted`. */
+function inForce(name, isWanted) {
+  const values = steps(policy, DATA.base_policy[name], (changes) => changes[name] && changes[name][1]);
+  return momentsWhere((m) => isWanted(values[m]));
+}
+
+/** What holds after each moment: `first`, until a value of `few`, as read by `read`, replaces it. */
+function steps(few, first, read) {
+  const found = new Array(N + 1);
+  for (let m = 0, n = 0, now = first; m <= N; m++) {
+    for (; n < few.moment.length && few.moment[n] <= m; n++) now = read(few.value[n]) ?? now;
+    found[m] = now;
+  }
+  return found;
+}
+
+function matchingMask({ value, column }) {
+  if (!DATA.matchings.includes(value) && !value.includes(":"))
+    throw new FilterMistake(`column ${column}: there is no such matching; there are ${DATA.matchings.join(", ")}`);
+  return inForce("matching", (name) => name === value);
+}
+
+/** How many events of `kind` there were up to each moment, with those before the log. */
+function countedUp(kind, before) {
+  const count = new Float64Array(N + 1);
+  for (let e = 0; e < E; e++) if (event.kind[e] === kind) count[eventMoment[e]]++;
+  count[0] = before;
+  for (let m = 1; m <= N; m++) count[m] += count[m - 1];
+  return count;
+}
+
 const FILTER_FIELDS = {
   position: ofMoment(() => Float64Array.from({ length: N + 1 }, (_, m) => positionOf(m))),
   waiting: ofMoment(() => goingOn(wait, () => true)),
   rooms_open: ofMoment(() => goingOn(room, isRealRoom)),
+  rooms_closed: ofMoment(() => countedUp(KIND.room_closed, DATA.base_counts.rooms_closed)),
+  messages: ofMoment(() => countedUp(KIND.message_sent, DATA.base_counts.messages)),
+  connections: ofMoment(() => steps(connectionsKnown, DATA.base_counts.connections, (count) => count)),
   time: { read: filterTime, mask: (isWanted) => momentsWhere((m) => isWanted(time[m])) },
   wait: {
     read: (value) => {
@@ -100,16 +148,13 @@ const FILTER_FIELDS = {
   room: { same: roomMask },
   type: { same: typeMask },
   reason: { same: reasonMask },
-  policy: {
-    same: ({ value }) => {
-      let matching = DATA.matching;
-      return momentsWhere((m) => {
-        const changes = sparse(policy, m);
-        if (changes && changes.matching) matching = changes.matching[1];
-        return matching === value;
-      });
-    },
-  },
+  policy: { same: matchingMask },
+  ...Object.fromEntries(
+    Object.keys(DATA.base_policy)
+      .filter((name) => name !== "matching")
+      .map((name) => [`policy.${name}`, ofPolicy(name)]),
+  ),
+  "policy.matching": { same: matchingMask },
 };
 
 function textsMask(isWanted) {
@@ -180,18 +225,23 @@ function spanMs(text) {
   return [...parts].reduce((sum, [, number, unit]) => sum + Math.round(Number(number) * SPAN_UNITS[unit]), 0);
 }
 
-/** A time in ms since the beginning: of day, with a date, or since the first commit (`+`). UTC without a zone. */
+/** A time of a filter in ms since the beginning: of day, with a date, or since the first commit (`+`). UTC without a zone. */
 function filterTime({ value, column }) {
+  return timeInLog(value, `column ${column}: `);
+}
+
+/** The same of `value` alone; a mistake begins with `where`. */
+function timeInLog(value, where) {
   const first = N ? time[1] : 0;
   const ms = writtenTime(value, DATA.start_ms + first);
   if (ms === null)
-    throw new FilterMistake(`column ${column}: expected a time, as in 14:03:22, 2026-11-22T14:03:22Z or +90s`);
+    throw new FilterMistake(`${where}expected a time, as in 14:03:22, 2026-11-22T14:03:22Z or +90s`);
   if (!N || ms < DATA.start_ms + first || ms > DATA.start_ms + time[N])
     throw new FilterMistake(
-      `column ${column}: the log goes from ${utc(DATA.start_ms + first)} to ${utc(DATA.start_ms + time[N])}`,
+      `${where}${shown(value)} is outside the log, which goes from ${utc(DATA.start_ms + first)} to ${utc(DATA.start_ms + time[N])}`,
     );
   if (/^[0-9]{1,2}:/.test(value) && ms + DAY_MS <= DATA.start_ms + time[N])
-    throw new FilterMistake(`column ${column}: that time comes more than once; write a date, as in ${iso(ms)}`);
+    throw new FilterMistake(`${where}that time comes more than once; write a date, as in ${iso(ms)}`);
   return ms - DATA.start_ms;
 }
 
@@ -209,6 +259,6 @@ function writtenTime(text, start) {
   const padded = (clock ?? "00:00").padStart(clock && clock.indexOf(":") === 1 ? clock.length + 1 : 0, "0");
   const written = (zone ?? "Z").replace(/^(.[0-9]{2})([0-9]{2})$/, "$1:$2");
   const ms = Date.parse(`${date ?? "1970-01-02"}T${padded}${written}`);
-  if (Number.isNaN(ms)) return null;
+  if (Number.isNaN(ms) || (date && iso(Date.parse(`${date}T00:00Z`))?.slice(0, 10) !== date)) return null; // no February 30
   return date ? ms : start + ((((ms - start) % DAY_MS) + DAY_MS) % DAY_MS);
 }

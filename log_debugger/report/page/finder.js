@@ -1,6 +1,6 @@
 // The search box with what it found, and the filter.
 
-const SORTS = { commit: "Commits", position: "Position", connection: "Connections", room: "Rooms", id: "Ids", text: "Texts" };
+const SORTS = { commit: "Commits", position: "Position", time: "Time", connection: "Connections", room: "Rooms", id: "Ids", text: "Texts" };
 let foundItems = [];
 
 /** What was found, one row after another, each sort under its heading. */
@@ -24,6 +24,7 @@ function foundText(item) {
   switch (item.sort) {
     case "commit":
     case "position":
+    case "time":
       return [
         el("span", { class: "mono" }, `#${positionOf(item.moment)}`),
         ` ${utc(DATA.start_ms + time[item.moment])}`,
@@ -83,9 +84,10 @@ function wireSearch() {
     const count = found.reduce((sum, sort) => sum + sort.count, 0);
     byId("found").hidden = !box.value.trim();
     const mistake = found.map((sort) => sort.mistake).find(Boolean);
-    const nothing = mistake ? `Nothing found; as a filter: ${mistake}` : "Nothing found";
+    const isTime = found.some((sort) => sort.mistake && sort.sort === "time");
+    const nothing = mistake ? `Nothing found; ${isTime ? "as a time" : "as a filter"}: ${mistake}` : "Nothing found";
     byId("found-count").textContent = count ? `${count.toLocaleString("en")} found` : nothing;
-    byId("found-list").style.height = `${Math.min(12, foundItems.length) * 28}px`;
+    byId("found-list").style.height = `${Math.min(12, foundItems.length) * list.rowHeight}px`;
     list.show(foundItems.length, true);
   };
   let waiting = 0;

@@ -1,10 +1,20 @@
 // Draws the lanes: a row a connection, with its waits, its rooms and its messages. Only what is in sight is looked at,
 // and where there is more of it than pixels, one thing a pixel.
 
-const ROW = 28; // px
-const BAR = 20; // a room; its label is in the upper part, what was said in the lower
-const GUTTER = 168; // for the labels
+let ROW = 28; // px
+let BAR = 20; // a room; its label is in the upper part, what was said in the lower
+let GUTTER = 168; // for the labels
 const ROOM_HUES = [212, 165, 268, 100, 312, 190, 238, 75]; // red and amber mean something else
+
+const narrow = matchMedia("(max-width: 700px)");
+const byTouch = matchMedia("(max-width: 700px), (pointer: coarse)");
+
+/** Take lanes that a finger hits, and a narrow column of labels where the window is narrow. */
+function readLayout() {
+  GUTTER = narrow.matches ? 92 : 168;
+  ROW = byTouch.matches ? 40 : 28;
+  BAR = ROW - 8;
+}
 
 let theme = {};
 
@@ -22,6 +32,7 @@ function readTheme() {
     "wait-ink",
     "gone",
     "bad",
+    "good",
     "chosen",
     "tick",
     "heard",
@@ -136,15 +147,15 @@ function drawLabel(ctx, person, y, isChosen) {
   ctx.font = `${isChosen ? "600 " : ""}12px ${FONT}`;
   const middle = y + ROW / 2 + 0.5;
   if (hasName(person)) {
-    ctx.fillText(short(nameOf(person), 14), 12, middle, 92);
+    ctx.fillText(short(nameOf(person), 14), 12, middle, Math.min(92, GUTTER - 18));
     ctx.fillStyle = theme.muted;
   }
-  ctx.font = `10.5px ${MONO}`;
+  ctx.font = `12px ${MONO}`;
   ctx.fillText(
-    hasName(person) ? short(personId(person), 8) : short(personId(person), 20),
+    hasName(person) ? (GUTTER < 120 ? "" : short(personId(person), 8)) : short(personId(person), GUTTER < 120 ? 11 : 20),
     hasName(person) ? 108 : 12,
     middle,
-    GUTTER - 120,
+    GUTTER < 120 || !hasName(person) ? GUTTER - 20 : GUTTER - 112,
   );
   ctx.fillStyle = theme.line;
   ctx.fillRect(GUTTER - 1, y, 1, ROW);
@@ -188,7 +199,7 @@ function drawRoom(ctx, row, person, y, place) {
 
 function roomLabel(ctx, row, person, from, size, y, colours) {
   const other = room.first[row] === person ? room.second[row] : room.first[row];
-  ctx.font = `11px ${FONT}`;
+  ctx.font = `12px ${FONT}`;
   ctx.fillStyle = colours.ink;
   const text = short(nameOf(other), Math.min(30, Math.floor((size - 12) / 6.5)));
   ctx.fillText(text, Math.max(from, GUTTER) + 6, y + 11, size - 10);

@@ -5,7 +5,12 @@ const LIST_HEIGHT_MAX = 8000000; // px; browsers draw nothing beyond some such h
 class LongList {
   /** Rows of `rowHeight` px in `box`; `row(index)` makes the element of one. */
   constructor(box, rowHeight, row, label) {
-    this.rowHeight = rowHeight;
+    const size = () => (this.rowHeight = byTouch.matches ? Math.max(40, rowHeight) : rowHeight);
+    size();
+    byTouch.addEventListener("change", () => {
+      size();
+      this.show(this.count);
+    });
     this.row = row;
     this.count = 0;
     this.scroller = el("div", { class: "long", role: "list", "aria-label": label });

@@ -1,4 +1,4 @@
-// Puts the page together: the heading, the tabs, the keys, light and dark.
+// Puts the page together: the heading, the tabs, light and dark, narrow and wide.
 
 function drawHeading() {
   byId("log-name").textContent = shown(DATA.log);
@@ -54,48 +54,22 @@ function wireTabs() {
   });
 }
 
-const KEYS = {
-  ArrowLeft: (event) => goTo(state.moment - (event.shiftKey ? 10 : 1)),
-  ArrowRight: (event) => goTo(state.moment + (event.shiftKey ? 10 : 1)),
-  PageUp: () => goTo(state.moment - 100),
-  PageDown: () => goTo(state.moment + 100),
-  Home: () => goTo(0),
-  End: () => goTo(N),
-  " ": () => setPlaying(!state.isPlaying),
-  "+": () => zoom(0.5, axis()[state.moment]),
-  "=": () => zoom(0.5, axis()[state.moment]),
-  "-": () => zoom(2, axis()[state.moment]),
-  0: () => lookAt(wholeView().low, wholeView().high),
-  "/": () => byId("search").focus(),
-  n: () => state.matches && stepThrough(state.matches.moments, 1),
-  p: () => state.matches && stepThrough(state.matches.moments, -1),
-  b: () => stepThrough(breachMoments, 1),
-  B: () => stepThrough(breachMoments, -1),
-  Escape: () => change({ selected: null }),
-};
-
-function pressed(event) {
-  const { target } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const isTyping = target.matches("input:not([type=range]), select, textarea");
-  const isOnButton = target.matches("button") && (event.key === " " || event.key === "Enter");
-  if (isTyping || isOnButton || !KEYS[event.key]) return;
-  if (target === slider && event.key.startsWith("Page")) return; // the slider's own, bigger steps
-  event.preventDefault();
-  KEYS[event.key](event);
-}
-
 function wireScheme() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     readTheme();
     change({ theme: state.theme + 1 });
   });
+  for (const query of [narrow, byTouch])
+    query.addEventListener("change", () => {
+      readLayout();
+      change({ theme: state.theme + 1 });
+    });
 }
 
 function wireZoom() {
-  byId("zoom-in").addEventListener("click", () => KEYS["+"]());
-  byId("zoom-out").addEventListener("click", () => KEYS["-"]());
-  byId("zoom-fit").addEventListener("click", KEYS[0]);
+  byId("zoom-in").addEventListener("click", () => zoomAtMoment(0.5));
+  byId("zoom-out").addEventListener("click", () => zoomAtMoment(2));
+  byId("zoom-fit").addEventListener("click", lookAtAll);
   for (const name of ["time", "position"]) byId(`axis-${name}`).addEventListener("click", () => setAxis(name));
   byId("hide-empty").addEventListener("click", () => change({ hidesEmpty: !state.hidesEmpty }));
   shows(["axis", "hidesEmpty"], () => {
@@ -113,6 +87,7 @@ function begin() {
     return;
   }
   readTheme();
+  readLayout();
   for (const wire of [
     wireTimeline,
     wireTransport,
@@ -125,13 +100,14 @@ function begin() {
     wireTabs,
     wireZoom,
     wireScheme,
+    wireKeys,
+    wireMarks,
   ])
     wire();
-  document.addEventListener("keydown", pressed);
-  const asked = /^#([0-9]{1,16})$/.exec(location.hash); // report.html#412 opens at that position
-  state.moment = asked ? Math.max(0, Math.min(N, Number(asked[1]) - DATA.base)) : N;
+  state.moment = momentAsked() ?? N;
   state.view = wholeView();
   change(Object.fromEntries(["tab", "axis", "moment", "view", "theme"].map((name) => [name, state[name]])), true);
+  wireAddress();
 }
 
 begin();

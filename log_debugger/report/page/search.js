@@ -88,7 +88,7 @@ function collector(sort) {
 function search(typed) {
   const part = typed.trim().toLowerCase();
   if (!part) return [];
-  const found = [findFiltered(typed), findPositions(part), findPeople(part), findRooms(part), findIds(part)];
+  const found = [findFiltered(typed), findPositions(part), findTime(typed.trim()), findPeople(part), findRooms(part), findIds(part)];
   return [...found, findTexts(part)].filter((sort) => sort.count || sort.mistake);
 }
 
@@ -108,6 +108,20 @@ function findPositions(part) {
   const digits = part.replace(/^#/, "");
   const m = /^[0-9]{1,16}$/.test(digits) ? Number(digits) - DATA.base : -1;
   if (m >= 0 && m <= N) sort.add({ moment: m });
+  return sort.found;
+}
+
+/** The moment at a time in a form of the commands: the last commit at or before it. */
+function findTime(typed) {
+  const sort = collector("time");
+  const written = /^["'](.*)["']$/.exec(typed)?.[1] ?? typed;
+  if (/^[0-9]+$/.test(written) || writtenTime(written, DATA.start_ms) === null) return sort.found;
+  try {
+    sort.add({ moment: upperBound(AXES.time, timeInLog(written, ""), 0, N + 1) - 1 });
+  } catch (mistake) {
+    if (!(mistake instanceof FilterMistake)) throw mistake;
+    sort.found.mistake = mistake.message;
+  }
   return sort.found;
 }
 

@@ -68,8 +68,8 @@ function clock(ms, length = 12) {
 
 /** From the beginning of the log: `+0:07:12.345`. */
 function relative(ms, withMs = true) {
-  const sign = ms < 0 ? "-" : "+";
-  const all = Math.abs(Math.round(ms));
+  const all = withMs ? Math.abs(Math.round(ms)) : 1000 * Math.floor(Math.abs(Math.round(ms)) / 1000);
+  const sign = ms < 0 && all ? "-" : "+"; // what is shown as zero has no sign
   const days = Math.floor(all / 86400000);
   const hours = Math.floor(all / 3600000) % 24;
   const rest = `${two(Math.floor(all / 60000) % 60)}:${two(Math.floor(all / 1000) % 60)}`;
@@ -79,8 +79,8 @@ function relative(ms, withMs = true) {
 
 /** How long: `250 ms`, `41.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`; rounded as by `span` in `times.py`. */
 function duration(ms) {
-  if (ms < 0) return `-${duration(-ms)}`;
-  const all = Math.round(ms);
+  const all = Math.round(Math.abs(ms));
+  if (ms < 0 && all) return `-${duration(all)}`;
   if (all < 1000) return all ? `${all} ms` : "0 s";
   const rounded = (unit) => Math.floor((all + unit / 2) / unit);
   const [tenths, seconds, minutes, hours] = [100, 1000, 60000, 3600000].map(rounded);

@@ -71,6 +71,9 @@ function drawTimeline() {
   keepPlace(before, people);
   const first = Math.floor(lanesBox.scrollTop / ROW);
   anchor = people[first] || anchor;
+  const { low, high } = state.view;
+  const whole = wholeView();
+  document.documentElement.dataset.inSight = ((high - low) / (whole.high - whole.low)).toFixed(4);
   drawOverview(sized("overview", width, OVERVIEW_HEIGHT), width);
   drawRuler(sized("ruler", width, RULER_HEIGHT), width);
   drawLanes(sized("lanes-canvas", width, height), people, first, first * ROW - lanesBox.scrollTop, width, height);
@@ -164,6 +167,8 @@ function dragging(target, pressed) {
     if (!moved) return;
     let [x, y, wasMoved] = [down.clientX, down.clientY, false];
     const move = (event) => {
+      if (event.pointerId !== down.pointerId) return;
+      if (isPinching()) return;
       if (!wasMoved && Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) < 4) return;
       if (!wasMoved) target.setPointerCapture(down.pointerId);
       wasMoved = true;
@@ -171,10 +176,11 @@ function dragging(target, pressed) {
       [x, y] = [event.clientX, event.clientY];
     };
     const end = (event) => {
+      if (event.pointerId !== down.pointerId) return;
       target.removeEventListener("pointermove", move);
       target.removeEventListener("pointerup", end);
       target.removeEventListener("pointercancel", end);
-      if (ended) ended(wasMoved, event);
+      if (ended) ended(wasMoved || (event.pointerType === "touch" && wasPinched), event);
     };
     target.addEventListener("pointermove", move);
     target.addEventListener("pointerup", end);
@@ -227,6 +233,7 @@ function wireTimeline() {
     return { moved: (dx, dy, event) => scrub(event) };
   });
   wireOverview(byId("overview"));
+  for (const target of [lanesBox, ruler]) pinching(target);
   for (const [target, zooms] of [
     [lanesBox, false],
     [ruler, true],

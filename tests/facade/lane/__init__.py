@@ -1,1 +1,1 @@
-"""The fast lane, held to the SDK."""
+"""The fast lane, compared with the SDK."""

@@ -32,10 +32,10 @@ MAYBE = rarely(4)
 
 
 class Conversation:
-    """Draws the next step from the handles, rooms, sessions and open requests that exist by now."""
+    """The next steps, drawn from the existing handles, rooms, sessions and open requests."""
 
     def __init__(self, twins: Twins, data: st.DataObject, likely: Collection[str] = ()) -> None:
-        """Favour the steps, tools and changes that `likely` names."""
+        """Favour the steps, tools and changes named in `likely`."""
         self.twins = twins
         self.likely = likely
         self.draw = data.draw
@@ -46,7 +46,7 @@ class Conversation:
         self.next_id = 1
 
     async def begin(self) -> None:
-        """Pair two clients, one of which has a session; a third waits, and listens."""
+        """Pair two clients, one of them with a session; a third waits, and listens."""
         await self.session(version="2025-06-18", is_good=True)
         await self._send(in_session("tools/list", {}, self.sessions[0]))
         enter: Json = {"name": "enter_queue", "arguments": {}}
@@ -101,7 +101,7 @@ class Conversation:
                 await self._send(in_session("tools/list", {}, session_id))
 
     async def end_session(self) -> None:
-        """Send a DELETE; all that the session had open ends."""
+        """Send a DELETE; all open requests of the session end."""
         if self.sessions:
             await self._send(end_session(self.draw(st.sampled_from(self.sessions))))
 
@@ -111,7 +111,7 @@ class Conversation:
             await self._send(get_stream(self.draw(st.sampled_from(self.sessions))))
 
     async def other_request(self) -> None:
-        """Send a JSON-RPC message of any kind, and a stranger one than a tool call now and then."""
+        """Send a JSON-RPC message of any kind, and an odder one than a tool call now and then."""
         if self.sessions and self.draw(st.booleans()):
             message = self.draw(messages(is_modern=False, known=self._known))
             await self._send(posted(message, self.draw(st.sampled_from(self.sessions)), SESSIONS))
@@ -119,7 +119,7 @@ class Conversation:
             await self._send(posted(self.draw(messages(is_modern=True, known=self._known))))
 
     async def cancel(self) -> None:
-        """Cancel a call that is in progress, or any number."""
+        """Cancel a call in progress, or any number."""
         if self.sessions:
             newest = self.called[-2:]
             session_id, request_id = self.draw(
@@ -144,7 +144,7 @@ class Conversation:
 
     @property
     def _known(self) -> Known:
-        """The handles, rooms and cursors that exist, and rarely others."""
+        """Return the existing handles, rooms and cursors, and rarely others."""
         handles = mostly(st.sampled_from(self.handles), HANDLES) if self.handles else HANDLES
         cursors = st.integers(0, self.twins.lane.broker.state.position + 1)
         return Known(

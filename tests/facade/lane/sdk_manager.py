@@ -19,7 +19,7 @@ NEGOTIATED = re.compile(rb'"protocolVersion":"([0-9-]+)"')
 
 
 class SdkManager:
-    """Serves the POST requests of an endpoint's sessions; the SDK's ids are exchanged for the endpoint's."""
+    """The server of the POST requests of an endpoint's sessions; the SDK's ids are exchanged for the endpoint's."""
 
     def __init__(self, endpoint: StreamableHttpEndpoint) -> None:
         self._endpoint = endpoint
@@ -35,7 +35,7 @@ class SdkManager:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Take the place of what serves them, while the context is open."""
+        """Take the place of the endpoint's own manager, while the context is open."""
         async with self._manager.run():
             self._endpoint._session_posts = self._serve
             yield
@@ -49,12 +49,12 @@ class SdkManager:
         scope["headers"] = [(name, sdk_id if name == SESSION_HEADER else value) for name, value in scope["headers"]]
 
         async def renamed(message: Message) -> None:
-            await send(_with_session_id(message, None))  # ours names it where it is opened, and nowhere else
+            await send(_with_session_id(message, None))  # ours names it at the opening, and nowhere else
 
         await self._manager.handle_request(scope, receive, renamed)
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that names no session; its whole response is kept until it is known if it opens one."""
+        """Serve a request without a session; keep its whole response until it shows if it opens one."""
         sent: list[dict[str, Any]] = []
 
         async def keep(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The lane by itself: matters of time, outside the comparison with the SDK."""
+"""The lane by itself: its timing, outside the comparison with the SDK."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ARGUMENTS = {
 
 
 class Lone:
-    """The one of two that has the lane, by itself."""
+    """The twin with the lane, by itself."""
 
     def __init__(self, twin: Twin) -> None:
         self.twin = twin
@@ -37,7 +37,7 @@ class Lone:
         self.lane: FastLane = lane
 
     async def ask(self, draft: Draft) -> AsgiExchange:
-        """A request, with what comes of it at once."""
+        """Send a request; return the exchange with its immediate effects."""
         asked = AsgiExchange(self.twin.app, draft.request())
         await settle(100)
         return asked
@@ -49,7 +49,7 @@ class Lone:
         return session_id
 
     async def call(self, era: Era, name: str, arguments: dict[str, object]) -> AsgiExchange:
-        """A call of a tool."""
+        """Call a tool."""
         params = {"name": name, "arguments": arguments}
         if era == "2026":
             return await self.ask(modern("tools/call", params, 1, name))
@@ -66,7 +66,7 @@ async def test_a_well_formed_call_is_for_the_lane(era: Era, name: str) -> None:
 
 
 async def test_the_first_call_of_a_session_is_for_the_lane() -> None:
-    """The session's id says that the handshake was good."""
+    """The session's id proves a good handshake."""
     async with twins(Counter()) as both:
         lone = Lone(both.lane)
         session_id = (await lone.ask(opening())).header(b"mcp-session-id")
@@ -95,7 +95,7 @@ async def test_a_wait_hears_a_ping_every_fifteen_seconds(era: Era) -> None:
 
 
 async def test_a_listen_stream_hears_a_ping_every_fifteen_seconds() -> None:
-    """Pings come while nothing else is written, and after it."""
+    """Pings come in silence, also after an event."""
     async with twins(Counter()) as both:
         stream = await Lone(both.lane).ask(modern("subscriptions/listen", {"notifications": {}}))
         await both.lane.clock.advance(31_000)

@@ -23,7 +23,7 @@ from tests.hostile.messages import CLIENT, LEVEL
 EXAMPLES_MAX = 1_000
 
 Planted = Any
-"""Makes a difference for as long as it is open."""
+"""A context; the difference exists while it is open."""
 
 
 def _is_error_left_out() -> Planted:
@@ -34,7 +34,7 @@ def _is_error_left_out() -> Planted:
 
 
 def _without(key: str) -> Callable[[], Planted]:
-    """An envelope of which the member `key` is not looked at."""
+    """Return a difference: the envelope's member `key` is not checked."""
 
     def planted() -> Planted:
         judged = requests._envelope.__wrapped__
@@ -101,7 +101,7 @@ def _never_called_off() -> Planted:
     return patch.object(lane, "coerce_request_id", lambda request_id: object())
 
 
-# Each with the steps, tools and changes that can show it.
+# Each with the steps, tools and changes most likely to show it.
 PLANTED: dict[str, tuple[Any, ...]] = {
     "isError is left out": (_is_error_left_out,),
     "clientInfo is not looked at": (_without(CLIENT), "changed_call", "meta"),
@@ -119,7 +119,7 @@ PLANTED: dict[str, tuple[Any, ...]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("difference", PLANTED)
 def test_a_difference_is_found(difference: str) -> None:
-    """Within a bounded number of conversations, the comparison fails; they are those in which it could be seen."""
+    """The comparison fails within a bounded number of conversations with suitable steps."""
     planted, *likely = PLANTED[difference]
 
     @settings(

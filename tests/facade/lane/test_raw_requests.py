@@ -1,8 +1,8 @@
 """The lane and the SDK answer alike on the wire: two real servers, one without the lane, are sent the same bytes.
 
-What the comparison within one process (`test_same_answers.py`) takes for granted is looked at here: how requests are
-framed, cut up and lined up on a connection, what becomes of that connection, and that the partner is told the same.
-What may differ is how the end of an answer is told.
+Checked here, and taken for granted by the comparison within one process (`test_same_answers.py`): the framing of
+requests, their segments and their order on a connection, the fate of that connection, and the partner's events. Only
+the way to give the end of an answer may differ.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DRAWN = 60
 
 
 class Servers(NamedTuple):
-    """Two that differ in nothing else."""
+    """Two servers; only the lane differs."""
 
     with_lane: Process
     without: Process
@@ -38,13 +38,13 @@ class Servers(NamedTuple):
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """One event loop for all, since the servers last as long."""
+    """The event loop for all tests, since the servers last as long."""
     return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="module")
 async def servers() -> AsyncIterator[Servers]:
-    """Start both, independent of the environment; they end cleanly, and have logged no fault."""
+    """Start both, independent of the environment; they must end cleanly, without a fault in their logs."""
     async with AsyncExitStack() as stack:
         both = [
             await stack.enter_async_context(serving("--log-level", "warning", CHAT_BROKER_NO_FAST_LANE=no_lane))
@@ -58,16 +58,16 @@ async def servers() -> AsyncIterator[Servers]:
 
 
 def requests_of(person: Modern | InSession, cursor: int) -> ChatRequests:
-    """Return the requests of `person`, who has heard all up to `cursor`."""
+    """Return the requests of `person`, whose events up to `cursor` are read."""
     session_id = person.session_id if isinstance(person, InSession) else None
     return chat_requests(person.handle, person.room_id, cursor, session_id)
 
 
 class CaseClient:
-    """A client that carries out a case on one connection."""
+    """A client of one connection; it carries out a case."""
 
     def __init__(self, connection: RawConnection, bob: Modern) -> None:
-        """`bob`: its partner."""
+        """Take the connection, and the partner `bob`."""
         self._connection = connection
         self._bob = bob
         self._has_ended = False
@@ -112,12 +112,12 @@ class CaseClient:
 
     @property
     def answers(self) -> list[WireResponse]:
-        """The answers so far; one that the client cut short is left out, since its length depends on time."""
+        """The answers so far, without one that the client cut short, since its length depends on time."""
         return [answer for answer in self._connection.answers if answer.is_whole or not self._has_ended]
 
 
 def values_of(ann: Modern | InSession, bob: Modern) -> dict[bytes, bytes]:
-    """Return values for the placeholders in requests of Ann, who chats with Bob."""
+    """Return values for the placeholders in requests of Ann, with Bob as her partner."""
     values = {
         "SESSION": ann.session_id if isinstance(ann, InSession) else "none",
         "HANDLE": ann.handle,
@@ -129,13 +129,13 @@ def values_of(ann: Modern | InSession, bob: Modern) -> dict[bytes, bytes]:
 
 
 def is_answered_at_once(request: Request) -> bool:
-    """Tell if the answer to `request` does not depend on time: no stream, no wait, and no end that is left open."""
+    """Tell if the answer to `request` is independent of time: no stream, no wait, no open end."""
     lasts = request.method == b"GET" or any(word in request.body for word in (b"subscriptions", b"wait"))
     return request.is_owed_an_answer and not lasts
 
 
 async def outcome(server: Process, era: Era, case: Case) -> str:
-    """Return all visible effects of `case`, done by one of a new pair at `server`, but for ids and times."""
+    """Return all visible effects of `case`, done by one of a new pair at `server`, except ids and times."""
     async with crowd(cast("Running", server)) as there, connected_to(server.port) as connection:
         ann, bob = await there.pair(era, "2026")
         met_at = bob.cursor
@@ -149,7 +149,7 @@ async def outcome(server: Process, era: Era, case: Case) -> str:
 
 
 def shown(answer: WireResponse) -> str:
-    """Return the parts of an answer that clients use."""
+    """Return the parts of an answer a client uses."""
     headers = (f"{name}: {value}" for name, value in answer.headers_that_matter)
     end = "" if answer.is_whole else "..."
     return "\n".join([f"{answer.status} {answer.reason}", *headers, "", *answer.body.splitlines(), end])
@@ -170,13 +170,13 @@ def masked(text: str, port: int, met_at: int) -> str:
 
 @pytest.mark.parametrize("name", CASES)
 async def test_the_same_bytes_have_the_same_outcome(servers: Servers, era: Era, name: str) -> None:
-    """The answers, whether the connection stays open, and what the partner is told."""
+    """Equal are the answers, the state of the connection, and the partner's events."""
     ours, theirs = await asyncio.gather(*(outcome(server, era, CASES[name]) for server in servers))
     assert ours == theirs
 
 
 async def test_a_hostile_request_has_the_same_outcome(servers: Servers, era: Era) -> None:
-    """Drawn as for the fuzzer: odd heads, bodies and targets, answered alike, and the partner is told the same."""
+    """Requests are drawn as for the fuzzer (odd heads, bodies and targets); answers and partner's events are equal."""
     drawn = [request for request in made(requests(), DRAWN, seed=1) if is_answered_at_once(request)]
     assert len(drawn) > DRAWN / 4
     for request in drawn:
@@ -186,7 +186,7 @@ async def test_a_hostile_request_has_the_same_outcome(servers: Servers, era: Era
 
 
 async def test_only_one_of_them_has_a_lane(servers: Servers) -> None:
-    """It tells the end of an answer in a session beforehand."""
+    """Only the lane gives the length of an answer in a session beforehand."""
 
     async def framing(server: Process) -> set[str]:
         async with crowd(cast("Running", server)) as there, connected_to(server.port) as connection:

@@ -112,7 +112,7 @@ async def _session(both: Twins) -> str:
     ],
 )
 def test_a_wait_is_called_off_alike(params: Json) -> None:
-    """By a notification that is good, and by one that only looks like it."""
+    """A good notification cancels it at both; a bad one with a similar look does so at neither."""
 
     async def compare() -> None:
         async with twins(Counter()) as both:

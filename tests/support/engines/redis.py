@@ -56,7 +56,7 @@ class RedisServer:
         return Path(self._directory.name)
 
     def start(self) -> None:
-        """Start it; return once it answers."""
+        """Start it; return when it answers."""
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", str(self.path))
         with (self.path / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._command, *where], stdout=log, stderr=log)
@@ -73,13 +73,13 @@ class RedisServer:
         return False
 
     def kill(self) -> None:
-        """End it as a power failure of its process does."""
+        """End it at once, as a crash does."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def pause(self) -> None:
-        """Let it answer nothing."""
+        """Stop it from answering."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -95,12 +95,12 @@ class RedisServer:
         self._directory.cleanup()
 
     def url(self, name: str = "chat", *, user: str = "") -> str:
-        """The URL of the log `name` in it; `user` is `USER:PASSWORD@`."""
+        """Return the URL of the log `name` in it; `user` is `USER:PASSWORD@`."""
         return f"redis://{user}127.0.0.1:{self.port}/?name={name}"
 
     @cached_property
     def client(self) -> Any:
-        """An operator's client, of the library's synchronous kind."""
+        """A synchronous client for an operator."""
         import redis
 
         return redis.Redis(port=self.port)

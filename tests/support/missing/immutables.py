@@ -1,6 +1,6 @@
-"""A package that is missing: with this folder on `PYTHONPATH`, `projections.persistent_map` has the map of Python 3.14.
+"""A missing package: with this folder on `PYTHONPATH`, `projections.persistent_map` uses the map of Python 3.14.
 
-A process inherits that from the one that started it, so it is so for each server of a test too.
+Processes inherit the variable, so a test's servers use it too.
 """
 
 raise ImportError("hidden by PYTHONPATH")

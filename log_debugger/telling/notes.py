@@ -1,0 +1,41 @@
+"""Notes between the commits, in words and as objects: starts and ends of brokers, refusals, outages of the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.verification.safe_text import safe
+from events.log import OperationKind
+from log_debugger.reading.operations import Note
+from log_debugger.reading.short_names import ShortNames
+from log_debugger.reading.times import clock
+from projections.state import State
+
+_WORDS: dict[OperationKind, str] = {
+    "started": "the broker starts",
+    "stopped": "the broker stops in good order",
+    "log_unavailable": "the log takes no commits any more",
+    "log_available": "the log takes commits again",
+}
+
+
+def note_line(names: ShortNames, state: State, note: Note, start_ms: int) -> str:
+    """Return `note` as a line like a commit's, without a position; `state` is the one at its time."""
+    since_ms = max(0, note.record.at_ms - start_ms)  # a broker starts before it makes the log's first commit
+    return f"   note  {clock(since_ms)}  {_text(names, state, note)}"
+
+
+def note_json(note: Note) -> dict[str, Any]:
+    """Return `note` as a JSON object."""
+    unclean = {"is_unclean": note.is_unclean} if note.record.kind == "started" else {}
+    return {"note": note.record._asdict() | unclean}
+
+
+def _text(names: ShortNames, state: State, note: Note) -> str:
+    record = note.record
+    if record.kind != "refused":
+        return _WORDS[record.kind] + (", with no note of an orderly end before" if note.is_unclean else "")
+    if record.connection_id is None or record.command is None or record.code is None:
+        return f"{record.times:,} more refused, too many to note each"
+    who = names.person_in(state, record.connection_id)
+    return f"{who} is refused {safe(record.command)}: {safe(record.code)}"

@@ -1,0 +1,106 @@
+"""Notes of a broker beside its log are told between the commits, and never taken for commits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from events.ids import ConnectionId
+from events.log import OperationRecord
+from tests.log_debugger.logs import ANN, BOB, START_MS, conversation, dumped, filed, run_ok
+
+STRANGER = ConnectionId("c_e1e1000000000000000000000000e1e1")
+RECORDS = [
+    OperationRecord("started", START_MS - 100, 0),
+    OperationRecord("refused", START_MS + 42_300, 3, ANN, "send_message", "room_not_found"),
+    OperationRecord("started", START_MS + 44_500, 4),
+    OperationRecord("refused", START_MS + 44_600, 4, STRANGER, "enter_queue", "rate_limited"),
+    OperationRecord("refused", START_MS + 44_700, 4, times=1_200),
+    OperationRecord("log_unavailable", START_MS + 50_000, 5),
+    OperationRecord("log_available", START_MS + 55_000, 5),
+    OperationRecord("stopped", START_MS + 440_000, 9),
+]
+ANN_S = "   note  00:00:42.300  Ann·6f5d is refused send_message: room_not_found"
+RESTART = "   note  00:00:44.500  the broker starts, with no note of an orderly end before"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    """A broker's file of a conversation with notes of every kind."""
+    return filed(tmp_path / "log.db", conversation().commits, (), RECORDS)
+
+
+def notes_in(lines: list[str]) -> list[str]:
+    """The lines of notes."""
+    return [line for line in lines if line.startswith("   note")]
+
+
+def test_replay_tells_each_note_between_its_commits(log: str) -> None:
+    """Before the commit that followed it, in the order of time; a note has no position."""
+    lines = run_ok("replay", log).lines
+    assert lines[4:9] == [
+        ANN_S,
+        lines[5],
+        RESTART,
+        "   note  00:00:44.600  ?·e1e1 is refused enter_queue: rate_limited",
+        "   note  00:00:44.700  1,200 more refused, too many to note each",
+    ]
+    assert lines[5].startswith("      4  00:00:44.000")
+    assert [line[23:] for line in notes_in(lines)[-3:]] == [
+        "the log takes no commits any more",
+        "the log takes commits again",
+        "the broker stops in good order",
+    ]
+    commits = [line for line in lines if not line.startswith("   note")]
+    assert commits == run_ok("replay", log, "--when", "position > 0").lines
+
+
+def test_replay_ends_with_the_notes_of_its_end(log: str) -> None:
+    """What was noted after a later commit is not told."""
+    assert notes_in(run_ok("replay", log, "--to", "3").lines)[1:] == [ANN_S]
+    assert notes_in(run_ok("replay", log, "--to", "2").lines)[1:] == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        (("--connection", ANN), [ANN_S]),
+        (("--connection", BOB), []),
+        (("--room", "2370"), []),
+        (("--when", "person == Ann"), []),
+        (("--state-only",), []),
+    ],
+)
+def test_a_filter_leaves_out_what_it_can_t_match(log: str, chosen: tuple[str, ...], told: list[str]) -> None:
+    """A connection has its refusals; a room and an expression are about commits."""
+    assert notes_in(run_ok("replay", log, *chosen).lines) == told
+
+
+def test_a_note_is_an_object_of_its_own_kind(log: str) -> None:
+    """Programs tell it from a commit by its only key."""
+    objects = run_ok("replay", log, "--json").objects
+    notes = [one["note"] for one in objects if "note" in one]
+    assert [note["kind"] for note in notes] == [record.kind for record in RECORDS]
+    assert all([*one] == ["note"] for one in objects if "note" in one)
+    assert [note["is_unclean"] for note in notes if note["kind"] == "started"] == [False, True]
+    assert notes[1] == RECORDS[1]._asdict()
+
+
+def test_a_life_has_its_refusals_and_the_restarts_in_it(log: str) -> None:
+    """A restart counts while the person waits or talks; others' refusals do not."""
+    lines = run_ok("trace", log, "--connection", ANN).lines
+    assert notes_in(lines)[:2] == [ANN_S, RESTART]
+    assert not any("e1e1" in line or "1,200" in line for line in lines)
+    assert not any("stops in good order" in line for line in lines)  # Ann is idle by then
+    notes = [
+        one["note"]["kind"] for one in run_ok("trace", log, "--connection", ANN, "--json").objects if "note" in one
+    ]
+    assert notes[:2] == ["refused", "started"]
+    assert notes_in(run_ok("trace", log, "--connection", ANN, "--when", "position > 0").lines) == []
+    assert notes_in(run_ok("trace", log, "--room", "2370").lines) == []
+
+
+def test_a_dump_has_no_notes(tmp_path: Path) -> None:
+    """They stay in the broker's own file."""
+    assert notes_in(run_ok("replay", dumped(tmp_path / "log.jsonl", conversation().commits)).lines) == []
