@@ -21,6 +21,7 @@ from events.log import (
     DeliveryRecord,
     LogRolledBackError,
     LogUnavailableError,
+    OperationRecord,
     Snapshot,
     StateCodec,
     UnusableLogError,
@@ -62,6 +63,7 @@ class NatsLog:
     is_shared = True
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = False
 
     def __init__(self, address: Address, codec: StateCodec, opened: Opened) -> None:
         layout = self._layout = address.layout
@@ -178,8 +180,10 @@ class NatsLog:
         if snapshots_before:
             await self._snapshots.drop_older(snapshots_before)
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Store `delivery_records`, if they can be; see `EventLog.record`."""
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Store `delivery_records`, if they can be; see `EventLog.record`. Operation records are not kept."""
         for start in range(0, len(delivery_records), RECORDS_PER_MESSAGE):
             packed = msgspec.json.encode(delivery_records[start : start + RECORDS_PER_MESSAGE])
             draft = Draft(self._layout.deliveries_subject, packed, {})
