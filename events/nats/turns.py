@@ -34,8 +34,6 @@ CONSUMER = "line"
 ANSWER_MS = 400
 """The time for the server's answer, after a wait of `TURN_MS`."""
 
-_REQUEST = msgspec.json.encode({"batch": 1, "expires": TURN_MS * 1_000_000})
-
 
 async def prepare(nats: Nats, layout: Layout) -> None:
     """Make the message and the consumer, if they are missing. The stream has to be there."""
@@ -160,9 +158,10 @@ class Turns:
 
     async def _ask(self, after: Position, nats: Nats) -> _Turn | None:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._layout.turns_stream}.{CONSUMER}"
+        request = msgspec.json.encode({"batch": 1, "expires": TURN_MS * 1_000_000})
         try:
             # Its own inbox: a message of a stream comes with the stream's subject, and not with the inbox's.
-            answer = await nats.request(subject, _REQUEST, timeout=(TURN_MS + ANSWER_MS) / 1_000, old_style=True)
+            answer = await nats.request(subject, request, timeout=(TURN_MS + ANSWER_MS) / 1_000, old_style=True)
         except NoRespondersError:
             await prepare(nats, self._layout)  # for the next one
             return None

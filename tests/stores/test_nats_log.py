@@ -23,7 +23,7 @@ from events.log import (
     Snapshot,
     UnusableLogError,
 )
-from events.nats import entries, following, layout, redaction, requests, snapshots
+from events.nats import entries, following, layout, redaction, requests, snapshots, turns
 from events.nats import log as log_module
 from events.nats.client import Client
 from events.nats.layout import Layout
@@ -665,6 +665,24 @@ class TestTurns:
                     assert list(missed) == []
                 async with log.turn(0) as missed:
                     assert list(missed) == commits
+
+        within(scenario)
+
+    def test_a_holder_passes_its_turn_on_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With its append, or at the end of its context: the next one waits for no limit of time."""
+        monkeypatch.setattr(turns, "TURN_MS", 15_000)
+
+        async def scenario() -> None:
+            commits = chain(2)
+            async with opened(nats_server()) as (here, there), asyncio.timeout(10):
+                for commit, before in zip(commits, (EMPTY_TIP, commits[0].tip), strict=True):
+                    async with here.turn(before.position):
+                        await here.append([commit], expected=before)
+                        async with there.turn(before.position) as missed:
+                            assert list(missed) == [commit]
+                async with here.turn(2) as missed:  # the turn before ended with its context
+                    assert list(missed) == []
+                    assert here._turns.has_one
 
         within(scenario)
 
