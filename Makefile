@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # Tests run every branch of these, and 95 in 100 of the rest.
 CORE := events projections broker.conduct broker.decide broker.decision broker.matching broker.reads broker.waits
 # Stores in engines are tested against real servers, in tests/stores.
-STORE_FILES := events/redis/*,events/postgresql/*
+STORE_FILES := events/redis/*,events/postgresql/*,events/nats/*
 CORE_FILES := events/*,projections/*,broker/conduct.py,broker/decide.py,broker/decision.py,broker/matching.py,broker/reads.py,broker/waits.py
 
 .PHONY: serve check lint types imports docs settings test test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean

@@ -2,84 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-
-from broker.broker import Broker
-from broker.clock import SystemClock
-from events.commands import EnterQueue, SendMessage
-from events.events import MessageSent
-from events.ids import ConnectionId, RoomId
-from events.policy import Policy
+from events.log import EventLog
 from events.redis.open import open_log
-from projections.connections import Chatting
 from projections.snapshots import STATE_CODEC
-from projections.state import digest, fold
+from tests.stores.broker_pairs import brokers_on, talk, talk_while_down
 from tests.stores.redis_logs import new_name, within
 from tests.support.engines.redis import RedisServer, running
-from tests.support.fake_clock import settle
-from tests.support.writer_bench import accepted
-
-PATIENT = Policy(messages_per_10s_max=10_000, queue_commands_per_10s_max=10_000, command_timeout_ms=8_000)
-ANN, BOB = ConnectionId(f"c_{'a' * 32}"), ConnectionId(f"c_{'b' * 32}")
-
-
-@asynccontextmanager
-async def brokers_on(server: RedisServer) -> AsyncIterator[tuple[Broker, Broker]]:
-    """Start two brokers on one new log."""
-    name, brokers = new_name(), list[Broker]()
-    try:
-        for _ in range(2):
-            brokers.append(Broker(await open_log(server.url(name), STATE_CODEC), SystemClock()))
-            await brokers[-1].start(PATIENT)
-        yield brokers[0], brokers[1]
-    finally:
-        for broker in brokers:
-            await broker.close()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Return once `holds`; the test's time is limited."""
-    while not holds():
-        await settle(1)
-
-
-async def met(here: Broker, there: Broker) -> RoomId:
-    """Let Ann enter at `here` and Bob at `there`; return their room."""
-    accepted(await here.writer.submit(EnterQueue(ANN, "Ann", ())))
-    state = accepted(await there.writer.submit(EnterQueue(BOB, "Bob", ()))).state
-    place = state.connections.by_id[ANN].place
-    assert isinstance(place, Chatting)
-    return place.room_id
 
 
 def test_a_conversation_over_two_brokers(redis_server: RedisServer) -> None:
     """Each message is stored once, in one order, and both brokers have the same state in the end."""
+    url = redis_server.url(new_name())
+
+    async def opened() -> EventLog:
+        return await open_log(url, STATE_CODEC)
 
     async def scenario() -> None:
-        async with brokers_on(redis_server) as (here, there):
-            room = await met(here, there)
-            texts = [f"text {number}" for number in range(60)]
-            await asyncio.gather(
-                *(
-                    broker.writer.submit(SendMessage(who, room, text, None))
-                    for text in texts
-                    for who, broker in ((ANN, here), (BOB, there))
-                )
-            )
-            tip = await here.log.tip()
-            await until(lambda: here.state.tip == there.state.tip == tip)
-            commits = await here.log.read(0, 1_000)
-            assert digest(fold(commits)) == digest(here.state) == digest(there.state)
-            for who in (ANN, BOB):
-                sent = [
-                    event.text
-                    for commit in commits
-                    for event in commit.events
-                    if isinstance(event, MessageSent) and event.sender == who
-                ]
-                assert sent == texts
+        async with brokers_on(opened) as (here, there):
+            await talk(here, there)
 
     within(scenario)
 
@@ -89,19 +29,11 @@ def test_a_conversation_outlives_the_engine() -> None:
 
     async def scenario() -> None:
         with running("valkey") as server:
-            async with brokers_on(server) as (here, there):
-                room = await met(here, there)
-                server.kill()
-                sending = [
-                    broker.writer.submit(SendMessage(who, room, f"hello from {who}", None))
-                    for who, broker in ((ANN, here), (BOB, there))
-                ]
-                await until(lambda: all(broker.writer._flushing is not None for broker in (here, there)))
-                await asyncio.to_thread(server.start)
-                for answer in sending:
-                    accepted(await answer)
-                commits = await here.log.read(0, 100)
-                assert sum(isinstance(commit.command, SendMessage) for commit in commits) == 2
-                await until(lambda: here.state.tip == there.state.tip == commits[-1].tip)
+
+            async def opened() -> EventLog:
+                return await open_log(server.url("chat"), STATE_CODEC)
+
+            async with brokers_on(opened) as (here, there):
+                await talk_while_down(here, there, server)
 
     within(scenario)

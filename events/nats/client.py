@@ -1,0 +1,214 @@
+"""One connection to the servers, made anew by the next call when it broke.
+
+The library's own reconnecting is off: it would hide missed messages. Subscriptions end with their connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from nats.aio.client import Client as Nats
+from nats.errors import ConnectionClosedError, SecureConnWantedError
+from nats.js import JetStreamContext
+
+from events.log import LogUnavailableError
+from events.nats.address import Address
+from events.nats.errors import ERRORS, at_start, unavailable
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+"""The longest wait for an answer."""
+
+CLOSE_SECONDS = 1.0
+"""The longest wait for an orderly end when a log is closed."""
+
+PING_SECONDS = 5
+"""After so long, each connection asks if its server is there."""
+
+T = TypeVar("T")
+
+
+class Connection:
+    """A connection and its end."""
+
+    def __init__(self) -> None:
+        self.nats = Nats()
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the connection is closed, by either side."""
+        self._is_connecting = True
+        self.refusal: str | None = None
+        """The last thing that the server did not permit. It does not say to which call that belongs."""
+
+    async def connect(self, address: Address, server: str) -> None:
+        """Connect to `server`. Raises `ERRORS`."""
+
+        def password() -> str:
+            self._check_tls(address)  # before it is sent
+            return address.password or address.token or ""
+
+        await self.nats.connect(
+            [server],
+            allow_reconnect=False,
+            connect_timeout=int(CONNECT_SECONDS),
+            ping_interval=PING_SECONDS,
+            max_outstanding_pings=1,
+            name=f"chat-broker {address.name}",
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            user=address.user,
+            password=password if address.user is not None else None,
+            token=password if address.token is not None else None,
+            tls=address.tls,
+        )
+        self._check_tls(address)
+        self._is_connecting = False
+
+    async def _on_error(self, error: Exception) -> None:
+        """Raise the first connection's error; the library would try for ever.
+
+        Calls raise later errors themselves; the library would print their tracebacks.
+        """
+        if self._is_connecting:
+            raise error
+        if "permissions violation" in str(error).lower():
+            self.refusal = str(error).removeprefix("nats: ")
+
+    def _check_tls(self, address: Address) -> None:
+        info = self.nats._server_info  # noqa: SLF001  # nothing public says if the server asked for TLS
+        if address.tls is not None and not info.get("tls_required"):
+            raise SecureConnWantedError
+
+    async def _on_closed(self) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    async def close(self) -> None:
+        """Disconnect; return once it is closed, or soon."""
+        self._is_connecting = False
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await alone(self.nats.close())
+        except ERRORS:
+            pass
+        await self._on_closed()
+
+
+async def connect(address: Address) -> Connection:
+    """Return a new connection to the first server with room for one.
+
+    Raises:
+        ERRORS: no server has; the error is the last one's.
+    """
+    last: BaseException = ConnectionClosedError()
+    for server in address.servers:
+        connection = Connection()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await alone(connection.connect(address, server))
+            return connection
+        except ERRORS as error:
+            last = error
+            await connection.close()
+        except BaseException:
+            await connection.close()
+            raise
+    raise last
+
+
+class Client:
+    """Calls over one connection, several at a time."""
+
+    def __init__(self, address: Address, on_open: Callable[[Nats], Awaitable[None]] | None = None) -> None:
+        """`on_open` is called with each new connection, before it is used."""
+        self._address = address
+        self._on_open = on_open
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._is_closed = False
+
+    async def open(self) -> Connection:
+        """Return the first connection.
+
+        Raises:
+            UnusableLogError: the server refuses it for a lasting reason.
+            LogUnavailableError: there is none now.
+        """
+        try:
+            return await self._connected()
+        except ERRORS as error:
+            raise at_start(error) from error
+
+    async def connection(self) -> Connection:
+        """Return the connection, a new one if it broke.
+
+        Raises:
+            LogUnavailableError: there is none.
+        """
+        try:
+            return await self._connected()
+        except ERRORS as error:
+            raise unavailable(error) from error
+
+    async def run(self, call: Callable[[JetStreamContext], Awaitable[T]]) -> T:
+        """Return the result of `call`, with the library's requests to JetStream; see `ask`."""
+        return await self.ask(lambda nats: call(nats.jetstream(timeout=ANSWER_SECONDS)))
+
+    async def ask(self, call: Callable[[Nats], Awaitable[T]]) -> T:
+        """Return the result of `call`. It catches the errors that it expects, such as a missing key.
+
+        Raises:
+            LogUnavailableError: it raised another error, or took too long, or the connection broke meanwhile. The
+                server may have carried it out.
+        """
+        connection = await self.connection()
+        refusal = connection.refusal
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await alone(call(connection.nats), until=connection.closed)
+        except ERRORS as error:
+            if connection.refusal is not refusal:
+                raise LogUnavailableError(f"NATS refuses: {connection.refusal}") from error
+            raise unavailable(error) from error
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._is_closed:
+                raise LogUnavailableError("the log is closed")
+            if self._connection is None or self._connection.closed.done():
+                connection = await connect(self._address)
+                if self._on_open is not None:
+                    await self._on_open(connection.nats)
+                self._connection = connection
+            return self._connection
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._is_closed = True
+        if self._connection is not None:
+            await self._connection.close()
+
+
+async def alone(work: Awaitable[T], *, until: asyncio.Future[None] | None = None) -> T:
+    """Return the result of `work` in a task of its own: parts of the library swallow the cancellation of their caller.
+
+    Raises:
+        ConnectionClosedError: `until` was done before.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_retrieve)
+    ends: set[asyncio.Future[Any]] = {task} if until is None else {task, until}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ConnectionClosedError
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    """Take note of a result without a caller."""
+    if not task.cancelled():
+        task.exception()

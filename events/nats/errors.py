@@ -1,0 +1,97 @@
+"""The errors of NATS as a log's: it does not answer for now, or the log can't be used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+
+from nats import errors
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
+
+from events.log import LogUnavailableError, UnusableLogError
+
+ERRORS = (errors.Error, OSError, EOFError, TimeoutError, asyncio.InvalidStateError)
+"""Errors of a connection, and errors as answers."""
+
+GONE = "the log is gone from NATS; restore it, or start again"
+RESTORE = "restore it from a backup"
+NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
+
+_CREDENTIALS = ("authorization violation", "authentication", "user authentication", "account")
+
+
+def rights_of(name: str) -> str:
+    """Return the rights of a broker's user for the log `name`, in words for an operator."""
+    buckets = ", ".join(f"$KV.{name}_{bucket}.>" for bucket in ("META", "REDACTED", "SESSIONS"))
+    return (
+        f"give the log's user the rights to publish to {name}.>, $JS.API.>, $JS.ACK.>, $JS.FC.>, {buckets} and"
+        f" $O.{name}_SNAPSHOTS.>, and to subscribe to {name}.> and _INBOX.>"
+    )
+
+
+class LogGoneError(LogUnavailableError):
+    """The stream of commits is missing. A broker has to start again after it had folded some."""
+
+    def __init__(self) -> None:
+        super().__init__(GONE)
+
+
+def damaged(fault: str) -> UnusableLogError:
+    """Return the error for an unreadable log."""
+    return UnusableLogError(f"{fault}; {RESTORE}, or use a newer version of this program")
+
+
+def unavailable(error: BaseException) -> LogUnavailableError:
+    """Return the error for a request without success. The next one may have it."""
+    return LogUnavailableError(reason_of(error))
+
+
+def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
+    """Return the error for a refusal of the first requests: unusable, if waiting does not help."""
+    if _refuses_credentials(error):
+        return UnusableLogError("NATS refuses the user, the password or the token of the log's URL; check them")
+    if isinstance(error, ssl.SSLError):
+        return UnusableLogError(f"no TLS with NATS ({_tls_fault(error)}); check the certificates, and ssl_ca_certs=")
+    if isinstance(error, errors.SecureConnWantedError):
+        return UnusableLogError("NATS here does not speak TLS; write nats:// in the log's URL, or turn TLS on there")
+    if isinstance(error, APIError) and error.err_code in (10039, 10076):
+        return UnusableLogError(NO_JETSTREAM)
+    return unavailable(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a request had no success, without the name of the server's host."""
+    if isinstance(error, ServiceUnavailableError | NoStreamResponseError | errors.NoRespondersError):
+        return "JetStream does not answer: it has no leader now, or is not enabled, or the stream is missing"
+    if isinstance(error, APIError):
+        return f"NATS refuses: {_short(error.description or error)}"
+    if isinstance(error, errors.TimeoutError | TimeoutError):
+        return "NATS does not answer in time"
+    if _refuses_credentials(error):
+        return "NATS refuses the user, the password or the token"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS with NATS ({_tls_fault(error)})"
+    if isinstance(error, socket.gaierror) and error.strerror:
+        return f"NATS can't be reached: {error.strerror}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return f"NATS can't be reached: {os.strerror(error.errno)}"  # asyncio's own text has the host in it
+    if isinstance(error, errors.MaxPayloadError):
+        return "NATS refuses: a message is larger than its max_payload"
+    return "NATS can't be reached: no connection"
+
+
+def _refuses_credentials(error: BaseException) -> bool:
+    return isinstance(error, errors.AuthorizationError | errors.InvalidUserCredentialsError) or (
+        type(error) is errors.Error and any(text in str(error).lower() for text in _CREDENTIALS)
+    )
+
+
+def _tls_fault(error: ssl.SSLError) -> str:
+    """Return why there is no TLS; the whole text has the name of the host in it."""
+    return (error.reason or type(error).__name__).replace("_", " ").lower()
+
+
+def _short(error: object) -> str:
+    return " ".join(str(error).split())[:200]

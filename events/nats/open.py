@@ -1,0 +1,140 @@
+"""Opening a log in NATS: its URL, the server and its streams, and the values of a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from nats.aio.client import Client as Nats
+from nats.errors import NoRespondersError
+
+from events.log import StateCodec, UnusableLogError
+from events.nats import meta
+from events.nats.address import Address, parse
+from events.nats.client import ANSWER_SECONDS, CONNECT_SECONDS, Connection, alone, connect
+from events.nats.coordination import EPOCH_KEY, new_epoch
+from events.nats.errors import ERRORS, NO_JETSTREAM, at_start, damaged, rights_of
+from events.nats.layout import Layout
+from events.nats.log import NatsLog, Opened
+from events.nats.redaction import trim
+from events.nats.requests import api
+from events.nats.settings import Synchronous, check_replicas, check_server, check_sync, survives
+from events.nats.streams import make_streams
+from events.nats.turns import prepare
+from events.session_records import SECRET_BYTES
+
+logger = structlog.get_logger(__name__)
+
+FORMAT = b"1"
+
+T = TypeVar("T")
+
+
+async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous = "full") -> NatsLog:
+    """Open the log at `url` for a broker; make an empty one where there is none.
+
+    Raises:
+        UnusableLogError: it can't be used, and why, in one line without a password.
+        LogUnavailableError: the server can't be reached now; it may be later.
+    """
+    address = parse(url)
+    opened = await at_first(address, lambda nats: _open(nats, address, synchronous))
+    log = NatsLog(address, codec, opened)
+    try:
+        await log.connect()
+    except BaseException:
+        await log.close()
+        raise
+    if not address.is_synced:
+        logger.warning("durability_reduced", survives=log.survives)
+    return log
+
+
+async def _open(nats: Nats, address: Address, synchronous: Synchronous) -> Opened:
+    """Check the server, and make the missing parts of the log."""
+    layout = address.layout
+    check_server(nats)
+    check_sync(is_synced=address.is_synced, synchronous=synchronous)
+    replicas = await make_streams(nats, layout, address.replicas)
+    check_replicas(layout.log_stream, replicas, address.replicas)
+    await _make_values(nats, layout)
+    await check_format(nats, address)
+    await prepare(nats, layout)
+    await trim(nats, layout)  # the rest of an interrupted trim
+    return await _opened(nats, layout, survives(replicas, is_synced=address.is_synced))
+
+
+async def at_first(address: Address, work: Callable[[Nats], Awaitable[T]]) -> T:
+    """Return the result of `work` over a connection of its own, with errors as `at_start` tells them."""
+    connection: Connection | None = None
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
+            connection = await connect(address)
+            await alone(_check_jetstream(connection.nats), until=connection.closed)
+            return await alone(work(connection.nats), until=connection.closed)
+    except ERRORS as error:
+        if connection is not None and connection.refusal is not None:
+            raise UnusableLogError(f"NATS refuses: {connection.refusal}; {rights_of(address.name)}") from error
+        raise at_start(error) from error
+    finally:
+        if connection is not None:
+            await connection.close()
+
+
+async def _check_jetstream(nats: Nats) -> None:
+    try:
+        await api(nats, "INFO")
+    except NoRespondersError:
+        raise UnusableLogError(NO_JETSTREAM) from None
+
+
+async def check_format(nats: Nats, address: Address) -> None:
+    """Check that there is a log of a known format, and all of it.
+
+    Raises:
+        UnusableLogError: there is none, or not such a one.
+    """
+    form = await meta.get(nats, address.layout, meta.FORMAT)
+    if form != FORMAT:
+        raise UnusableLogError(
+            f"the log {address.name!r} has format {(form or b'?').decode(errors='replace')}, and this program knows"
+            f" {FORMAT.decode()}; use a newer version"
+        )
+    if await meta.get(nats, address.layout, meta.LOADING):
+        raise UnusableLogError(
+            f"the log {address.name!r} was not loaded to its end; load it again, or name another: ?name="
+        )
+
+
+async def _make_values(nats: Nats, layout: Layout) -> None:
+    """Give a new log its epoch, its secret and, last of all, its format. The first value of each holds."""
+    if await meta.get(nats, layout, meta.FORMAT) is not None:
+        return
+    state = (await api(nats, f"STREAM.INFO.{layout.log_stream}"))["state"]
+    if state["last_seq"]:
+        raise damaged(f"the bucket {layout.meta_bucket} is empty, and the stream {layout.log_stream} is not")
+    await meta.create(nats, layout, EPOCH_KEY, new_epoch().encode())
+    await meta.create(nats, layout, meta.SECRET, secrets.token_hex(SECRET_BYTES).encode())
+    await meta.create(nats, layout, meta.FORMAT, FORMAT)
+
+
+async def _opened(nats: Nats, layout: Layout, promise: str) -> Opened:
+    """Return the log's values.
+
+    Raises:
+        UnusableLogError: they are damaged.
+    """
+    epoch, secret = [await meta.get(nats, layout, key) or b"" for key in (EPOCH_KEY, meta.SECRET)]
+    try:
+        return Opened(
+            epoch=epoch.decode(),
+            secret=bytes.fromhex(secret.decode()),
+            base=await meta.base(nats, layout),
+            redacted_to=await meta.position(nats, layout, meta.REDACTED_TO),
+            survives=promise,
+        )
+    except ValueError as error:
+        raise damaged(f"the bucket {layout.meta_bucket} can't be read ({error})") from error

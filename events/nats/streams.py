@@ -1,0 +1,87 @@
+"""The streams of a log: made where they are missing, and checked where they are there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from nats.aio.client import Client as Nats
+from nats.js.errors import APIError, NotFoundError
+
+from events.log import UnusableLogError
+from events.nats import meta
+from events.nats.errors import GONE
+from events.nats.layout import Layout
+from events.nats.requests import NO_CLUSTER, NO_STREAM, JsonObject, api
+from events.nats.settings import fault_of
+
+DELIVERY_RECORDS_KEPT = 100_000
+"""The number of messages with records of deliveries; each has those of one call."""
+
+
+def wanted_streams(layout: Layout) -> Mapping[str, JsonObject]:
+    """Return the settings of each stream of a log, except for its replicas."""
+    bucket = {"max_msgs_per_subject": 1, "discard": "new", "allow_rollup_hdrs": True, "allow_msg_ttl": True}
+    store = {"discard": "new", "allow_rollup_hdrs": True}
+    settings: dict[str, JsonObject] = {
+        layout.log_stream: {"subjects": [layout.log_subjects], "discard": "new", "allow_atomic": True},
+        layout.deliveries_stream: {
+            "subjects": [layout.deliveries_subject],
+            "discard": "old",
+            "max_msgs": DELIVERY_RECORDS_KEPT,
+        },
+        layout.turns_stream: {"subjects": [layout.turns_subject], "discard": "new"},
+        f"OBJ_{layout.snapshots_store}": {
+            "subjects": [f"$O.{layout.snapshots_store}.C.>", f"$O.{layout.snapshots_store}.M.>"],
+            **store,
+        },
+    }
+    for name in (layout.meta_bucket, layout.redacted_bucket, layout.sessions_bucket):
+        settings[f"KV_{name}"] = {"subjects": [f"$KV.{name}.>"], **bucket}
+    return {name: {"storage": "file", "allow_direct": True, **setting} for name, setting in settings.items()}
+
+
+async def make_streams(nats: Nats, layout: Layout, replicas: int) -> int:
+    """Make the missing streams of a log; return the number of replicas of its commits.
+
+    Raises:
+        UnusableLogError: a stream of their names is another program's, or the log's own is gone.
+        APIError: the servers refuse to make them.
+    """
+    wanted = wanted_streams(layout)
+    found = dict(zip(wanted, await asyncio.gather(*(_config(nats, name) for name in wanted)), strict=True))
+    for name, config in found.items():
+        if config is not None and (fault := fault_of(config, wanted[name])) is not None:
+            raise UnusableLogError(
+                f"NATS has a stream {name} that is no log of this program ({fault}); name another log: ?name="
+            )
+    log_config = found[layout.log_stream]
+    has_values = found[f"KV_{layout.meta_bucket}"] is not None
+    if has_values and log_config is None and await meta.get(nats, layout, meta.FORMAT) is not None:
+        raise UnusableLogError(f"{GONE}, with another name: ?name=")
+    for name, config in found.items():
+        if config is None:
+            await _make(nats, name, {**wanted[name], "num_replicas": replicas})
+    made: int = (log_config or {}).get("num_replicas", replicas)
+    return made
+
+
+async def _config(nats: Nats, name: str) -> Mapping[str, Any] | None:
+    try:
+        config: Mapping[str, Any] = (await api(nats, f"STREAM.INFO.{name}"))["config"]
+    except NotFoundError as error:
+        if error.err_code != NO_STREAM:
+            raise
+        return None
+    return config
+
+
+async def _make(nats: Nats, name: str, settings: Mapping[str, Any]) -> None:
+    """Make a stream. Another broker may make the same one at the same moment."""
+    try:
+        await api(nats, f"STREAM.CREATE.{name}", {"name": name, "retention": "limits", **settings})
+    except APIError as error:
+        if error.code != 400 and error.err_code != NO_CLUSTER:
+            raise
+        raise UnusableLogError(f"NATS refuses to make the stream {name}: {error.description}") from error

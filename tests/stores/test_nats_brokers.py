@@ -1,0 +1,39 @@
+"""Two brokers on one log in NATS: clients of either meet, talk, and outlive the server's restarts."""
+
+from __future__ import annotations
+
+from events.log import EventLog
+from events.nats.open import open_log
+from projections.snapshots import STATE_CODEC
+from tests.stores.broker_pairs import brokers_on, talk, talk_while_down
+from tests.stores.nats_logs import new_name, within
+from tests.support.engines.nats import nats_server, running
+
+
+def test_a_conversation_over_two_brokers() -> None:
+    """Each message is stored once, in one order, and both brokers have the same state in the end."""
+    url = nats_server().url(new_name())
+
+    async def opened() -> EventLog:
+        return await open_log(url, STATE_CODEC)
+
+    async def scenario() -> None:
+        async with brokers_on(opened) as (here, there):
+            await talk(here, there)
+
+    within(scenario)
+
+
+def test_a_conversation_outlives_the_server() -> None:
+    """Messages that are sent while the server is down are answered when it is back, each stored once."""
+
+    async def scenario() -> None:
+        with running() as server:
+
+            async def opened() -> EventLog:
+                return await open_log(server.url("chat"), STATE_CODEC)
+
+            async with brokers_on(opened) as (here, there):
+                await talk_while_down(here, there, server)
+
+    within(scenario)

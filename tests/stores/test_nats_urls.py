@@ -1,0 +1,151 @@
+"""URLs of logs in NATS that can't work are refused in one line without their secrets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from events.log import LogUnavailableError, UnusableLogError
+from events.nats.address import parse
+from events.nats.client import Client
+from tests.support.certificates import certify
+from tests.support.engines.nats import running
+from tests.support.process import free_port
+
+PASSWORD = "s3cr3t-p4ss"
+MALFORMED = {
+    f"nats://u:{PASSWORD}@h:abc/": "has a host or a port that is none",
+    f"nats://u:{PASSWORD}@h:0/": "has a host or a port that is none",
+    f"nats://u:{PASSWORD}@h:99999/": "has a host or a port that is none",
+    f"nats://:{PASSWORD}@h/": "a password without a user",
+    "nats://u:@h/": "a user without a password",
+    "nats://a..b/": "has the host 'a..b', which is none",
+    "nats://[::1/": "is malformed",
+    "nats://h/db": "has a path",
+    "nats://h/?name=": "has the name ''",
+    "nats://h/?name=a.b": "has the name 'a.b'",
+    "nats://h/?name=A": "has the name 'A'",
+    f"nats://{PASSWORD}@h/?nam=x": "has the unknown setting 'nam' (known: name, replicas, synced)",
+    "nats://h/?ssl_ca_certs=x": "has the unknown setting 'ssl_ca_certs'",
+    "nats://h/?synced=yes": "has synced='yes', which may be always",
+    "nats://h/?replicas=2": "has replicas='2', which may be 1 or 3",
+    "tls://h/?ssl_ca_certs=/nowhere.pem": "names no file '/nowhere.pem' with ssl_ca_certs=",
+    f"tls://h/?ssl_keyfile={__file__}": "has ssl_keyfile= without ssl_certfile=",
+    f"tls://h/?ssl_ca_certs={__file__}": "names a certificate or a key that can't be read",
+}
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_malformed_url_is_refused(url: str) -> None:
+    """With the part that is wrong, how to write it, and no password."""
+    with pytest.raises(UnusableLogError) as error:
+        parse(url)
+    text = str(error.value)
+    assert MALFORMED[url] in text
+    assert "write nats://" in text
+    assert "\n" not in text
+    assert PASSWORD not in text
+
+
+def test_a_url_may_leave_all_out() -> None:
+    """A name, a port and one replica are the default; nothing is said of the servers' settings."""
+    address = parse("nats://h")
+    assert address.servers == ("nats://h:4222",)
+    assert (address.name, address.replicas, address.is_synced) == ("chat", 1, False)
+    assert (address.user, address.password, address.token, address.tls) == (None, None, None, None)
+
+
+def test_a_url_may_say_all() -> None:
+    """Several servers of a cluster, credentials with escapes, and the settings of the log."""
+    address = parse("nats://u:p%40ss@a,b:1,[::1]:2/?name=x-1&synced=always&replicas=3")
+    assert address.servers == ("nats://a:4222", "nats://b:1", "nats://[::1]:2")
+    assert (address.user, address.password) == ("u", "p@ss")
+    assert (address.name, address.replicas, address.is_synced) == ("x-1", 3, True)
+    assert address.layout.log_stream == "x-1_LOG"
+    assert parse("nats://t%2F@h").token == "t/"
+    assert parse("tls://h").tls is not None
+
+
+async def _opened(url: str) -> str:
+    """Connect, ask JetStream something, and return what the error says; empty if there was none."""
+    client = Client(parse(url))
+    text = ""
+    try:
+        await client.open()
+        await client.run(lambda js: js.account_info())
+    except (UnusableLogError, LogUnavailableError) as error:
+        text = str(error)
+    finally:
+        await client.close()
+    assert "\n" not in text
+    assert PASSWORD not in text
+    assert "127.0.0.1" not in text
+    return text
+
+
+def opened(url: str) -> str:
+    """Run `_opened` by itself."""
+    return asyncio.run(_opened(url))
+
+
+def test_nothing_listens_at_the_url() -> None:
+    """Without the name of the host, and each server of a list is tried."""
+    assert opened(f"nats://127.0.0.1:{free_port()}") == "NATS can't be reached: Connection refused"
+    with running() as server:
+        assert opened(f"nats://127.0.0.1:{free_port()},127.0.0.1:{server.port}/") == ""
+
+
+def test_a_user_or_a_token_that_the_server_does_not_know() -> None:
+    """An operator has to change it; waiting does not help."""
+    with running(f"authorization {{ user: u, password: {PASSWORD} }}") as server:
+        assert opened(server.url(user=f"u:{PASSWORD}@")) == ""
+        for user in ("", f"x:{PASSWORD}@", f"{PASSWORD}@"):
+            assert opened(server.url(user=user)).startswith("NATS refuses the user, the password or the token")
+    with running(f"authorization {{ token: {PASSWORD} }}") as server:
+        assert opened(server.url(user=f"{PASSWORD}@")) == ""
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A certificate for localhost that signs itself, and its key."""
+    certify(tmp_path)
+    return tmp_path
+
+
+def test_a_log_behind_tls(certificates: Path) -> None:
+    """The server's certificate and its name are checked, and the texts say what to do."""
+    pem, key = certificates / "certificate.pem", certificates / "key.pem"
+    with running(f"tls {{ cert_file: '{pem}', key_file: '{key}' }}") as server:
+        assert "ssl_ca_certs=" in opened(server.url(scheme="tls"))
+        trusting = f"{server.url(scheme='tls')}&ssl_ca_certs={pem}"
+        assert "ssl_ca_certs=" in opened(trusting)  # the certificate is of another name
+        assert opened(trusting.replace("127.0.0.1", "localhost")) == ""
+
+
+def test_a_secret_is_not_sent_without_tls() -> None:
+    """A server that does not ask for TLS gets no password of a tls:// URL."""
+    with running(f"authorization {{ user: u, password: {PASSWORD} }}") as server:
+        assert opened(server.url(scheme="tls", user=f"u:{PASSWORD}@")).startswith("NATS here does not speak TLS")
+
+
+def test_a_call_that_the_end_of_the_server_cuts_is_refused_at_once() -> None:
+    """And the next call connects again."""
+
+    async def scenario() -> None:
+        with running() as server:
+            client = Client(parse(server.url()))
+            await client.open()
+            endless = asyncio.ensure_future(client.run(lambda _: asyncio.Event().wait()))
+            await asyncio.sleep(0)
+            server.kill()
+            with pytest.raises(LogUnavailableError, match="no connection"):
+                await endless
+            with pytest.raises(LogUnavailableError, match="refused"):
+                await client.run(lambda js: js.account_info())
+            server.start()
+            assert await client.run(lambda js: js.account_info())
+            await client.close()
+
+    asyncio.run(scenario())
