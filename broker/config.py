@@ -167,7 +167,9 @@ def _workers(read: SettingReader, log: str) -> int:
     if workers > WORKERS_MAX:
         raise UsageError(f"--workers ({variable_of('workers')}) is at most {WORKERS_MAX}")
     if workers > 1 and scheme_of(log) not in SHARED_SCHEMES:
-        raise UsageError("several workers need a log that they can share: --log redis://... or postgresql://...")
+        raise UsageError(
+            "several workers need a log that they can share: --log redis://..., postgresql://... or nats://..."
+        )
     return workers
 
 

@@ -23,7 +23,7 @@ DEFAULT_NAME = "chat"
 
 _PASSWORD = re.compile(r"((?:^|&)\w*password=)[^&]*", re.IGNORECASE)
 
-LOG_URLS = "memory:, sqlite:PATH, redis://HOST or postgresql://HOST/DATABASE"
+LOG_URLS = "memory:, sqlite:PATH, redis://HOST, postgresql://HOST/DATABASE or nats://HOST"
 
 
 class SharedStore(NamedTuple):
@@ -37,6 +37,7 @@ class SharedStore(NamedTuple):
 
 _REDIS = SharedStore("events.redis.open", "redis", is_in_memory=True)
 _POSTGRESQL = SharedStore("events.postgresql.open", "postgresql", is_in_memory=False)
+_NATS = SharedStore("events.nats.open", "nats", is_in_memory=False)
 
 SHARED_SCHEMES: Mapping[str, SharedStore] = {
     "redis": _REDIS,
@@ -44,6 +45,8 @@ SHARED_SCHEMES: Mapping[str, SharedStore] = {
     "unix": _REDIS,
     "postgresql": _POSTGRESQL,
     "postgres": _POSTGRESQL,
+    "nats": _NATS,
+    "tls": _NATS,
 }
 
 
@@ -85,17 +88,21 @@ def scheme_of(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return `url` as it may be shown: a password in it is `***`."""
+    """Return `url` as it may be shown: a password or a token in it is `***`."""
     try:
         parts = urlsplit(url)
         password = parts.password
     except ValueError:
         return f"{scheme_of(url)}://"
     query = _PASSWORD.sub(r"\1***", parts.query)
-    if password is None and query == parts.query:
-        return url
     user, _, host = parts.netloc.rpartition("@")
-    netloc = f"{user.partition(':')[0]}:***@{host}" if password is not None else parts.netloc
+    netloc = parts.netloc
+    if password is not None:
+        netloc = f"{user.partition(':')[0]}:***@{host}"
+    elif user and SHARED_SCHEMES.get(parts.scheme) is _NATS:
+        netloc = f"***@{host}"  # a user without a password is a token
+    if netloc == parts.netloc and query == parts.query:
+        return url
     return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 

@@ -22,6 +22,9 @@ REDACTED_TO = "redacted_to"
 SNAPSHOTS_FROM = "snapshots_from"
 """The key of the position below which snapshots were dropped, as they may hold redacted texts."""
 
+RECORDED_AFTER = "recorded_after"
+"""The key of the position up to which commits were loaded, without their deliveries."""
+
 PROBE = "probe"
 
 _decode_tip = msgspec.json.Decoder(Tip).decode

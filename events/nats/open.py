@@ -10,19 +10,24 @@ from typing import TypeVar
 import structlog
 from nats.aio.client import Client as Nats
 from nats.errors import NoRespondersError
+from nats.js.errors import NotFoundError
 
+from events.commit import Tip
 from events.log import StateCodec, UnusableLogError
 from events.nats import meta
 from events.nats.address import Address, parse
 from events.nats.client import ANSWER_SECONDS, CONNECT_SECONDS, Connection, alone, connect
 from events.nats.coordination import EPOCH_KEY, new_epoch
+from events.nats.entries import last_position
 from events.nats.errors import ERRORS, NO_JETSTREAM, at_start, damaged, rights_of
 from events.nats.layout import Layout
+from events.nats.loader import NatsLoader
 from events.nats.log import NatsLog, Opened
+from events.nats.reader import NatsReader
 from events.nats.redaction import trim
 from events.nats.requests import api
 from events.nats.settings import Synchronous, check_replicas, check_server, check_sync, survives
-from events.nats.streams import make_streams
+from events.nats.streams import delete_streams, make_streams
 from events.nats.turns import prepare
 from events.session_records import SECRET_BYTES
 
@@ -65,6 +70,64 @@ async def _open(nats: Nats, address: Address, synchronous: Synchronous) -> Opene
     await prepare(nats, layout)
     await trim(nats, layout)  # the rest of an interrupted trim
     return await _opened(nats, layout, survives(replicas, is_synced=address.is_synced))
+
+
+async def open_reader(url: str) -> NatsReader:
+    """Open the log at `url` for reading; it needs no more than the rights that docs/operating.md gives a reader.
+
+    Raises:
+        UnusableLogError: there is none, or it can't be used; one line gives the cause and the remedy.
+        LogUnavailableError: the server can't be reached now.
+    """
+    address = parse(url)
+    reader = NatsReader(address, await at_first(address, lambda nats: _found(nats, address)))
+    try:
+        await reader.see_recorded_after()
+    except BaseException:
+        await reader.close()
+        raise
+    return reader
+
+
+async def _found(nats: Nats, address: Address) -> Tip:
+    """Return the base of a log that is there, and whole."""
+    check_server(nats)
+    try:
+        has_log = await meta.get(nats, address.layout, meta.FORMAT) is not None
+    except NotFoundError:
+        has_log = False
+    if not has_log:
+        raise UnusableLogError(f"NATS has no log {address.name!r}; a broker makes one, and ?name= names another")
+    await check_format(nats, address)
+    return await meta.base(nats, address.layout)
+
+
+async def open_loading(url: str, codec: StateCodec) -> NatsLoader:
+    """Make a log at `url`, where there is none or an empty one, that can be used once it was loaded to its end.
+
+    A load that was not finished is thrown away.
+
+    Raises:
+        UnusableLogError: the log there is not empty, or the server can't be used; nothing was changed.
+        LogUnavailableError: the server can't be reached now.
+    """
+    address, token = parse(url), secrets.token_hex(8).encode()
+    await at_first(address, lambda nats: _emptied(nats, address, token))
+    return NatsLoader(address, codec, token)
+
+
+async def _emptied(nats: Nats, address: Address, token: bytes) -> None:
+    """Make the streams of a log, and mark it with the load's token."""
+    layout = address.layout
+    check_server(nats)
+    await make_streams(nats, layout, address.replicas)
+    if await meta.get(nats, layout, meta.LOADING):
+        await delete_streams(nats, layout)
+        await make_streams(nats, layout, address.replicas)
+    if await last_position(nats, layout) > 0:
+        raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
+    await meta.put(nats, layout, meta.LOADING, token)
+    await _make_values(nats, layout)
 
 
 async def at_first(address: Address, work: Callable[[Nats], Awaitable[T]]) -> T:

@@ -88,6 +88,17 @@ class Snapshots:
         if snapshot.tip.position <= base.position:
             return
         await self._client.ask(self._sweep)
+        row, nuid, size = await self._put_parts(snapshot)
+        await self._finish(row, nuid, size, floor, is_base)
+
+    async def start(self, snapshot: Snapshot) -> None:
+        """Store `snapshot` as the base of a log that has no commit yet, for loading a trimmed log."""
+        row, nuid, size = await self._put_parts(snapshot)
+        await self._client.ask(lambda nats: self._put_entry(nats, row, nuid, size))
+        await self._client.ask(lambda nats: meta.raise_base(nats, self._layout, row.tip))
+
+    async def _put_parts(self, snapshot: Snapshot) -> tuple[SnapshotRow, str, int]:
+        """Store the parts of `snapshot`; return what its entry will say, the id of their subject and their size."""
         nuid, digest, parts = secrets.token_hex(11), hashlib.sha256(), list[int]()
         pieces, size = parts_of(self._codec.encode(snapshot.state)), 0
         while (part := await asyncio.to_thread(next, pieces, None)) is not None:
@@ -95,8 +106,7 @@ class Snapshots:
             size += len(part)
             answer = await self._client.ask(partial(self._put_part, nuid, part))
             parts.append(answer)
-        row = SnapshotRow(snapshot.tip, digest.hexdigest(), parts, 0)
-        await self._finish(row, nuid, size, floor, is_base)
+        return SnapshotRow(snapshot.tip, digest.hexdigest(), parts, 0), nuid, size
 
     async def _bounds(self, nats: Nats) -> tuple[Position, Tip]:
         floor = await meta.position(nats, self._layout, meta.SNAPSHOTS_FROM)

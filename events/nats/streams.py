@@ -67,6 +67,15 @@ async def make_streams(nats: Nats, layout: Layout, replicas: int) -> int:
     return made
 
 
+async def delete_streams(nats: Nats, layout: Layout) -> None:
+    """Delete a log's streams, with all that is in them; those that are gone already are skipped."""
+    for name in layout.streams:
+        try:
+            await api(nats, f"STREAM.DELETE.{name}")
+        except NotFoundError:
+            continue
+
+
 async def _config(nats: Nats, name: str) -> Mapping[str, Any] | None:
     try:
         config: Mapping[str, Any] = (await api(nats, f"STREAM.INFO.{name}"))["config"]

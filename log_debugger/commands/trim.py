@@ -31,6 +31,7 @@ IN_WAL = "somebody was reading meanwhile: what went may stand in the -wal until 
 IN_STORE = {
     "redis": "what went may stand in the append-only file of Redis until its next rewrite (BGREWRITEAOF)",
     "postgresql": "what went may stand in the files of PostgreSQL until a vacuum, and in its archived WAL",
+    "nats": "what went may stand in the files of NATS until it compacts them",
 }
 """Where a trimmed commit may still be found, by the extra of a shared store."""
 

@@ -19,8 +19,8 @@ from projections.state import INITIAL_STATE, State
 BLOCK_LINES = 500
 
 LOG_HELP = (
-    "sqlite:PATH, a shared store's URL (redis://HOST, postgresql://HOST/DATABASE), a dump (.jsonl, .jsonl.gz), "
-    "its URL, or - for standard input"
+    "sqlite:PATH, a shared store's URL (redis://HOST, postgresql://HOST/DATABASE, nats://HOST), a dump (.jsonl, "
+    ".jsonl.gz), its URL, or - for standard input"
 )
 LOG_IS = f"a LOG is {LOG_HELP}"
 STDIN_NAME = "standard input"

@@ -9,7 +9,7 @@ from broker.stores import MEMORY_URL, SHARED_SCHEMES, SQLITE_SCHEME, scheme_of, 
 from broker.verification.safe_text import printable
 from log_debugger.reading.sources import LASTING, SQLITE_MAGIC
 
-WRITTEN_LOG_HELP = "sqlite:PATH, or a shared store's URL (redis://HOST, postgresql://HOST/DATABASE)"
+WRITTEN_LOG_HELP = "sqlite:PATH, or a shared store's URL (redis://HOST, postgresql://HOST/DATABASE, nats://HOST)"
 
 
 def check_name(name: str) -> None:

@@ -39,7 +39,7 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 GZIP_MAGIC = b"\x1f\x8b"
 WEB_SCHEMES = ("http://", "https://")
 WEB_TIMEOUT_SECONDS = 30
-LASTING = "sqlite:PATH, redis://HOST or postgresql://HOST/DATABASE"
+LASTING = "sqlite:PATH, redis://HOST, postgresql://HOST/DATABASE or nats://HOST"
 """The logs that can be read while their brokers run."""
 URL_IS = (
     "a LOG's URL is that of a dump (.jsonl, .jsonl.gz), or of a store that brokers share; a broker's own log is "

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stores.debugger_logs import PostgresqlStore, RedisStore, Store
+from tests.stores.debugger_logs import NATS_USERS, NatsStore, PostgresqlStore, RedisStore, Store
+from tests.support.engines import nats
 from tests.support.engines.redis import FLAVOURS, RedisServer, running
 
 
@@ -24,7 +25,14 @@ def valkey() -> Iterator[RedisStore]:
         yield RedisStore(server)
 
 
-@pytest.fixture(params=["valkey", "postgresql"])
+@pytest.fixture(scope="session")
+def nats_store() -> Iterator[NatsStore]:
+    """A server of NATS, for the debugger's tests."""
+    with nats.running(NATS_USERS) as server:
+        yield NatsStore(server)
+
+
+@pytest.fixture(params=["valkey", "postgresql", "nats_store"])
 def store(request: pytest.FixtureRequest) -> Store:
     """Each kind of shared store."""
     return PostgresqlStore() if request.param == "postgresql" else request.getfixturevalue(request.param)

@@ -7,21 +7,27 @@ import io
 import itertools
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from unittest import mock
+
+import nats
+from nats.js import JetStreamContext
 
 from broker.stores import open_log
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, Commit
 from events.log import DeliveryRecord, EventLog, Snapshot
+from events.nats.layout import Layout
 from events.postgresql.open import init_log
 from projections.state import State
 from tests.log_debugger.logs import CommandResult, run_command
 from tests.support.engines import postgresql
+from tests.support.engines.nats import NatsServer
 from tests.support.engines.redis import RedisServer
 
 PASSWORD = "s3cret-pass"
 _numbers = itertools.count()
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -129,6 +135,70 @@ class PostgresqlStore:
     def lose(self, url: str, position: int) -> None:
         """See `Store.lose`."""
         _sql(f'DELETE FROM "{name_of(url)}".commits WHERE position = {position}')
+
+
+READER_RIGHTS = (
+    "publish: ['$JS.API.INFO', '$JS.API.STREAM.INFO.>', '$JS.API.STREAM.MSG.GET.>', '$JS.API.DIRECT.GET.>'],"
+    " subscribe: '_INBOX.>'"
+)
+NATS_USERS = (
+    f"authorization {{ users: [{{ user: owner, password: owner }},"
+    f" {{ user: reader, password: '{PASSWORD}', permissions: {{ {READER_RIGHTS} }} }}] }}\nno_auth_user: owner"
+)
+
+
+class NatsStore:
+    """`Store` in NATS, with the settings `NATS_USERS`."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self._server = server
+
+    def url(self, name: str | None = None, *, user: str | None = None) -> str:
+        """See `Store.url`."""
+        name = name or f"debugged-{next(_numbers)}"
+        return f"nats://{f'{user}@' if user else ''}127.0.0.1:{self._server.port}/?synced=always&name={name}"
+
+    def reader_url(self, url: str) -> str:
+        """See `Store.reader_url`; one user may read all logs."""
+        return self.url(name_of(url), user=f"reader:{PASSWORD}")
+
+    def stored(self, url: str) -> int:
+        """See `Store.stored`."""
+        layout = Layout(name_of(url))
+
+        async def count(js: JetStreamContext) -> int:
+            found = {info.config.name: info.state.messages for info in await js.streams_info()}
+            return sum(found.get(name, 0) for name in (layout.log_stream, f"OBJ_{layout.snapshots_store}"))
+
+        return self._with_js(count)
+
+    def say_another_text(self, url: str, position: int) -> None:
+        """See `Store.say_another_text`: a stand-in says it, as a message can't be changed."""
+        layout = Layout(name_of(url))
+
+        async def replace(js: JetStreamContext) -> None:
+            message = await js.get_msg(layout.log_stream, position)
+            assert message.data is not None
+            assert b"Hello" in message.data
+            changed = message.data.replace(b"Hello", b"Howdy")
+            await js.publish(layout.stand_in_subject(position), changed, headers=message.headers)
+            await js.delete_msg(layout.log_stream, position)
+
+        self._with_js(replace)
+
+    def lose(self, url: str, position: int) -> None:
+        """See `Store.lose`."""
+        self._with_js(lambda js: js.delete_msg(Layout(name_of(url)).log_stream, position))
+
+    def _with_js(self, work: Callable[[JetStreamContext], Awaitable[T]]) -> T:
+        async def connected() -> T:
+            client = await nats.connect(f"nats://127.0.0.1:{self._server.port}")
+            try:
+                return await work(client.jetstream())
+            finally:
+                await client.close()
+
+        return asyncio.run(connected())
 
 
 def _sql(statement: str) -> Sequence[Sequence[int]]:
