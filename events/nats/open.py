@@ -127,6 +127,7 @@ async def _emptied(nats: Nats, address: Address, token: bytes) -> None:
     if await last_position(nats, layout) > 0:
         raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
     await meta.put(nats, layout, meta.LOADING, token)
+    await meta.put(nats, layout, EPOCH_KEY, new_epoch().encode())
     await _make_values(nats, layout)
 
 

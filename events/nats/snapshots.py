@@ -68,7 +68,8 @@ class _ObjectInfo(msgspec.Struct, frozen=True):
 class Snapshots:
     """The object store of one log."""
 
-    def __init__(self, layout: Layout, client: Client, codec: StateCodec) -> None:
+    def __init__(self, layout: Layout, client: Client, codec: StateCodec | None) -> None:
+        """`codec` is `None` for a look at the list alone."""
         self._layout = layout
         self._client = client
         self._codec = codec
@@ -99,6 +100,7 @@ class Snapshots:
 
     async def _put_parts(self, snapshot: Snapshot) -> tuple[SnapshotRow, str, int]:
         """Store the parts of `snapshot`; return what its entry will say, the id of their subject and their size."""
+        assert self._codec is not None
         nuid, digest, parts = secrets.token_hex(11), hashlib.sha256(), list[int]()
         pieces, size = parts_of(self._codec.encode(snapshot.state)), 0
         while (part := await asyncio.to_thread(next, pieces, None)) is not None:
@@ -199,8 +201,11 @@ class Snapshots:
         for start in range(0, len(row.parts), PARTS_AT_ONCE):
             parts += await self._client.ask(partial(self._parts, row.parts[start : start + PARTS_AT_ONCE]))
 
+        codec = self._codec
+        assert codec is not None
+
         def decoded() -> Any:
-            return self._codec.decode(lines_of(parts, row.sha256, row.tip.position))
+            return codec.decode(lines_of(parts, row.sha256, row.tip.position))
 
         return Snapshot(row.tip, await asyncio.to_thread(decoded))
 

@@ -17,7 +17,7 @@ from broker.stores import open_log
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, Commit
 from events.log import DeliveryRecord, EventLog, Snapshot
-from events.nats.layout import Layout
+from events.nats.layout import COMMIT_HEADER, Layout
 from events.postgresql.open import init_log
 from projections.state import State
 from tests.log_debugger.logs import CommandResult, run_command
@@ -181,7 +181,8 @@ class NatsStore:
             assert message.data is not None
             assert b"Hello" in message.data
             changed = message.data.replace(b"Hello", b"Howdy")
-            await js.publish(layout.stand_in_subject(position), changed, headers=message.headers)
+            headers = {COMMIT_HEADER: (message.headers or {})[COMMIT_HEADER]}
+            await js.publish(layout.stand_in_subject(position), changed, headers=headers)
             await js.delete_msg(layout.log_stream, position)
 
         self._with_js(replace)

@@ -163,7 +163,7 @@ def test_a_damaged_log_does_not_show_its_host_on_a_page(store: Store, tmp_path: 
     page = tmp_path / "page.html"
     assert run_command("report", url, "-o", str(page)).status == 1
     assert "127.0.0.1" not in page.read_text()
-    assert "are missing" in page.read_text()
+    assert re.search("(is|are) missing", page.read_text())
 
 
 def test_a_commit_under_another_id_is_found(valkey: RedisStore) -> None:
