@@ -17,6 +17,8 @@ from broker.stores import name_of, scheme_of, without_password
         ("postgresql://host/db?password=s3cret&name=x", "postgresql://host/db?password=***&name=x"),
         ("postgresql://a:s3cret@host/db?sslpassword=s3cret", "postgresql://a:***@host/db?sslpassword=***"),
         ("postgres://a:s3cret@[host/db", "postgres://"),
+        ("nats://s3cret@host:4222,other/?name=x", "nats://***@host:4222,other/?name=x"),
+        ("tls://user:s3cret@host", "tls://user:***@host"),
         ("sqlite:chat.db", "sqlite:chat.db"),
     ],
 )
