@@ -290,7 +290,7 @@ def test_several_workers_need_a_log_that_they_can_share() -> None:
     assert parsed(WORKERS="2", LOG="postgresql://localhost/chat").workers == 2
     for url in ("memory:", "sqlite:chat.db"):
         assert refusal("--workers", "2", "--log", url) == (
-            "several workers need a log that they can share: --log redis://... or postgresql://..."
+            "several workers need a log that they can share: --log redis://..., postgresql://... or nats://..."
         )
     assert parsed("--workers", "1").workers == 1
 

@@ -32,7 +32,7 @@ READERS = {
     "report": ("-o", "page.html"),
 }
 A_LOG = (
-    "a LOG is sqlite:PATH, a shared store's URL (redis://HOST, postgresql://HOST/DATABASE), "
+    "a LOG is sqlite:PATH, a shared store's URL (redis://HOST, postgresql://HOST/DATABASE, nats://HOST), "
     "a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
 )
 
@@ -145,7 +145,7 @@ def test_a_brokers_address_is_no_log(url: str) -> None:
     endpoint = url.replace("/healthz", "/mcp")
     assert read("replay", endpoint).err == (
         f"chat-broker: can't fetch {endpoint}: Not Acceptable; a LOG's URL is that of a dump (.jsonl, .jsonl.gz), "
-        "or of a store that brokers share; a broker's own log is sqlite:PATH, redis://HOST or postgresql://HOST/DATABASE\n"
+        "or of a store that brokers share; a broker's own log is sqlite:PATH, redis://HOST, postgresql://HOST/DATABASE or nats://HOST\n"
     )
 
 

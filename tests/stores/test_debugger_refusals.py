@@ -95,4 +95,4 @@ def test_a_malformed_url() -> None:
 
 def test_a_log_in_memory() -> None:
     """It is its broker's alone."""
-    assert "redis://HOST or postgresql://HOST/DATABASE" in refused("verify", "memory:")
+    assert "redis://HOST, postgresql://HOST/DATABASE or nats://HOST" in refused("verify", "memory:")
