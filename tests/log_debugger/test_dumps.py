@@ -145,8 +145,8 @@ def test_a_brokers_address_is_no_log(url: str) -> None:
     endpoint = url.replace("/healthz", "/mcp")
     assert read("replay", endpoint).err == (
         f"chat-broker: can't fetch {endpoint}: Not Acceptable; a LOG's URL is that of a dump (.jsonl, .jsonl.gz), "
-        "or of a store that brokers share; a broker's own log is sqlite:PATH, redis://HOST, postgresql://HOST/DATABASE or "
-        "nats://HOST\n"
+        "or of a store that brokers share; a broker's own log is sqlite:PATH, redis://HOST, postgresql://HOST/DATABASE"
+        " or nats://HOST\n"
     )
 
 
