@@ -317,7 +317,7 @@ def test_operators_may_have_a_port_of_their_own() -> None:
 def test_only_logs_that_there_are_can_be_named() -> None:
     """The refusal lists them."""
     for url in ("mysql://localhost", "redis:localhost", "sqlite:", "chat.db", ""):
-        assert "--log (CHAT_BROKER_LOG) is memory:, sqlite:PATH, redis://HOST or" in refusal("--log", url)
+        assert "--log (CHAT_BROKER_LOG) is memory:, sqlite:PATH, redis://HOST, " in refusal("--log", url)
     assert refusal("--log", "chat.db").endswith("; write sqlite:chat.db")
     for url in ("sqlite:chat.db", "redis://localhost", "rediss://a.example", "postgresql://a.example/chat"):
         assert parsed("--log", url).log == url
