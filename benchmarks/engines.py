@@ -1,12 +1,14 @@
 """Servers of the stores, each with a directory of its own; they can be killed and started again."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol, get_args
 
 from tests.support.engines import postgresql
+from tests.support.engines.nats import NatsServer
 from tests.support.engines.redis import RedisServer
 
-Store = Literal["redis", "postgresql"]
+Store = Literal["redis", "postgresql", "nats"]
 STORES: Final[tuple[Store, ...]] = get_args(Store)
 
 
@@ -83,6 +85,34 @@ class Postgresql:
         self._server.remove()
 
 
+class Nats:
+    """A NATS server with `sync_interval: always`."""
+
+    def __init__(self) -> None:
+        self._server = NatsServer()
+        self._server.start()
+        self.url = self._server.url()
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of the log of that name."""
+        return self._server.url(name)
+
+    async def kill(self) -> None:
+        """Kill its process (`SIGKILL`)."""
+        self._server.kill()
+
+    async def start(self) -> None:
+        """Start it again."""
+        await asyncio.to_thread(self._server.start)
+
+    def remove(self) -> None:
+        """End it, and delete its data."""
+        self._server.stop()
+
+
+ENGINES: Final[Mapping[Store, Callable[[], Engine]]] = {"redis": Valkey, "postgresql": Postgresql, "nats": Nats}
+
+
 def started(store: Store) -> Engine:
     """Return a new engine, ready for connections."""
-    return Valkey() if store == "redis" else Postgresql()
+    return ENGINES[store]()

@@ -6,7 +6,7 @@ from benchmarks.engines import STORES, Store, started
 from benchmarks.stores.brokers import BrokerGroup
 from benchmarks.stores.rows import Row, ratio_row
 
-WANTED: Final[dict[Store, float]] = {"redis": 1.8, "postgresql": 2.2}
+WANTED: Final[dict[Store, float]] = {"redis": 1.8, "postgresql": 2.2, "nats": 3.0}
 WANTED_OF_TWO: Final = 0.75
 RATE_PER_SECOND: Final = 1_000
 PAIRS: Final = 50

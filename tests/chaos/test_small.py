@@ -7,6 +7,7 @@ import pytest
 from benchmarks.chaos.options import ChaosOptions
 from benchmarks.chaos.round import Round
 from benchmarks.engines import STORES, Store
+from tests.support.engines import nats
 from tests.support.engines.postgresql import VERSIONS, binaries
 from tests.support.engines.redis import binary_of
 
@@ -26,6 +27,8 @@ async def test_workers_and_their_store_are_killed_while_people_talk(store: Store
         pytest.skip("HAProxy is not installed (Debian: apt-get install haproxy)")
     if store == "redis":
         binary_of("valkey")
+    elif store == "nats":
+        nats.binary()
     elif not any(binaries(version) for version in VERSIONS):
         pytest.skip("PostgreSQL is not installed")
     options = ChaosOptions(store, faults_s=20.0, listeners=8, tool_people=4, vanishing=4, seed=7)
