@@ -21,14 +21,19 @@ class Row(NamedTuple):
 
 
 def ratio_row(
-    what: str, values: Sequence[float], units: Sequence[float], wanted: float, *, at_least: bool = False
+    what: str, values: Sequence[float], units: Sequence[float], wanted: float | None, *, at_least: bool = False
 ) -> Row:
-    """Return the median of the rounds' own ratios: a slower machine slows both sides of a round."""
+    """Return the median of the rounds' own ratios: a slower machine slows both sides of a round.
+
+    Any ratio will do where none is `wanted`.
+    """
     ratios = [value / unit for value, unit in zip(values, units, strict=True)]
     middle = median(ratios)
+    extremes = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    if wanted is None:
+        return Row(what, f"{middle:.2f}", extremes, "-", True)
     is_met = middle >= wanted if at_least else middle <= wanted
-    bound = f"{'>=' if at_least else '<='} {wanted:g}"
-    return Row(what, f"{middle:.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}", bound, is_met)
+    return Row(what, f"{middle:.2f}", extremes, f"{'>=' if at_least else '<='} {wanted:g}", is_met)
 
 
 def limit_row(what: str, values: Sequence[float], wanted: float, unit: str) -> Row:

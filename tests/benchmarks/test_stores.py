@@ -22,6 +22,12 @@ def test_of_some_ratios_more_is_better() -> None:
     assert not ratio_row("x", [2.9], [4], 0.75, at_least=True).is_met
 
 
+def test_a_ratio_without_a_wanted_one_is_only_told() -> None:
+    """Nothing is said to be missed."""
+    row = ratio_row("x", [2, 4], [1, 1], None)
+    assert (row.figure, row.wanted, row.is_met) == ("3.00", "-", True)
+
+
 def test_a_limit_is_compared_with_the_median() -> None:
     """One slow round does not exceed the limit."""
     row = limit_row("x", [1, 100, 2], 2, "s")
