@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import runpy
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from events.commit import Facts
 from events.events import RoomOpened
 from events.ids import ConnectionId
 from tests.facade.people import Modern, texts
+from tests.support.engines import nats
 from tests.support.pages import ROOT
 from tests.support.people import ANN, BOB, FRESH, enter, entered
 from tests.support.process import killed, serving
@@ -63,6 +65,39 @@ async def conversation(bob: Modern) -> list[str]:
         if word:
             await bob.say(word)
     return [*heard, (await bob.hear())[-1]["params"]["reason"]]
+
+
+LISTENER_RIGHTS = re.compile(r"^ +(permissions: \{ publish: .+\})$", re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_another_program_counts_conversations() -> None:
+    """With no more rights than the page gives it, those before its start and those after."""
+    (rights,) = LISTENER_RIGHTS.findall((ROOT / "docs" / "operating.md").read_text("utf-8"))
+    users = f"authorization {{ users: [{{user: owner}}, {{user: listener, password: heard, {rights}}}] }}"
+
+    async def counted() -> list[int]:
+        with nats.running(f"{users}\nno_auth_user: owner") as server:
+            async with serving("--log", server.url()) as broker:
+                there = broker.people()
+                await there.pair()
+                url = f"nats://listener:heard@127.0.0.1:{server.port}"
+                program = str(EXAMPLES / "count_conversations.py")
+                pipe = asyncio.subprocess.PIPE
+                counter = await asyncio.create_subprocess_exec(sys.executable, program, url, stdout=pipe)
+                try:
+                    assert counter.stdout is not None
+                    counts = [int((await counter.stdout.readline()).split()[-1])]
+                    await there.pair()
+                    counts.append(int((await counter.stdout.readline()).split()[-1]))
+                finally:
+                    await killed(counter)
+                await there.close()
+                return counts
+
+    first, second = asyncio.run(asyncio.wait_for(counted(), 60))
+    assert first == 1
+    assert second in (1, 2)  # the hour may have changed
 
 
 LANGUAGES_OF_OTHERS = [

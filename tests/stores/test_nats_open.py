@@ -27,6 +27,7 @@ from events.nats.settings import JEPSEN, check_replicas, check_server, survives
 from tests.stores.nats_logs import new_name, opened, within
 from tests.support.engines.nats import NatsServer, nats_server, running
 from tests.support.log_contract import PickledStates, all_of, chain
+from tests.support.pages import ROOT
 from tests.support.process import free_port
 
 
@@ -214,6 +215,13 @@ class TestRights:
                 await log.close()
 
         within(scenario)
+
+    def test_the_page_gives_the_same_rights(self) -> None:
+        """To publish and to subscribe, in the order of the text."""
+        page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+        _, _, section = page.partition("**NATS.**")
+        section, _, _ = section.partition("\n    }\n")
+        assert re.findall(r'"([^"]+)"', section) == re.findall(r"[\w$.*>]+>", rights_of("chat"))
 
     def test_too_few_are_refused_with_the_right_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """At the start and later."""
