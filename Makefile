@@ -110,6 +110,7 @@ proof: install  ## several brokers on one log: simulated (SEEDS=1000 JOBS=1), ki
 	$(BIN)/python -m tests.simulation --shared --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 	$(BIN)/python -m benchmarks.chaos --store redis --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m benchmarks.chaos --store postgresql --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m benchmarks.chaos --store nats --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m benchmarks.stores --rounds $(MEASUREMENTS) --streams $(STREAMS) --commits $(COMMITS)
 
 bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, folding, checking and starting cost
