@@ -15,6 +15,7 @@ from events.codec import UnreadableCommitError
 from events.commit import Commit
 from events.log import DeliveryRecord, UnusableLogError
 from log_debugger.reading.dumps import LOG_HELP
+from log_debugger.reading.operations import notes_of
 from log_debugger.reading.sources import WEB_SCHEMES, Source, commits, open_source
 from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import page
@@ -50,7 +51,9 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     ):
         folded = _fold(source, terminal, texts=not options.no_texts)
         delivery_records = _delivery_records(source, folded)
-        written = page(page_data(_shown(options.log), folded, delivery_records, source.recorded_after or 0)).encode()
+        notes = notes_of(source.operation_records() or ())
+        data = page_data(_shown(options.log), folded, delivery_records, source.recorded_after or 0, notes)
+        written = page(data).encode()
         out.write(written)
     name = "the page" if out.is_stdout else options.output
     summary = f"{name}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"

@@ -13,6 +13,7 @@ from events.ids import Position
 from events.log import DeliveryRecord
 from events.policy import MatchingName
 from log_debugger.reading.iterate import FOLD_ERRORS
+from log_debugger.reading.operations import Note
 from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns
 from log_debugger.report.tables import StringTable, ascending, packed
 from log_debugger.telling.passed_over import avoided_in
@@ -105,7 +106,11 @@ def _link(state: State, commit: Commit) -> BrokenChainError | None:
 
 
 def page_data(
-    name: str, folded: FoldedLog, delivery_records: Sequence[DeliveryRecord] | None, recorded_after: Position = 0
+    name: str,
+    folded: FoldedLog,
+    delivery_records: Sequence[DeliveryRecord] | None,
+    recorded_after: Position = 0,
+    notes: Iterable[Note] = (),
 ) -> PageData:
     """Return the page's data as plain JSON.
 
@@ -114,6 +119,7 @@ def page_data(
         folded: the log.
         delivery_records: its delivery records; `None` if it keeps none.
         recorded_after: the position after which a missing record means a missing delivery.
+        notes: the notes of its brokers; those of refusals are left out.
     """
     columns, base = folded.columns, folded.base
     handed = (
@@ -144,6 +150,7 @@ def page_data(
         **_tables(columns, base.position, start_ms),
         "handed": handed,
         "handed_after": max(0, recorded_after - base.position),
+        "broker": _broker_notes(folded, notes, start_ms),
         "breaches": [[one.position - base.position, one.promise, one.what] for one in folded.breaches],
         "stopped": folded.stopped,
     }
@@ -171,6 +178,16 @@ def _tables(columns: ReportColumns, base: Position, start_ms: int) -> PageData:
         "waiting_at": [position - base for position in columns.waiting_positions],
         "opened_positions": columns.opened_positions,
     }
+
+
+def _broker_notes(folded: FoldedLog, notes: Iterable[Note], start_ms: int) -> list[list[Any]]:
+    """Return the moment before each note, its time, its kind, and whether it is unclean."""
+    base = folded.base.position
+    return [
+        [max(0, record.after - base), record.at_ms - start_ms, record.kind, int(is_unclean)]
+        for record, is_unclean in notes
+        if record.kind != "refused" and record.after <= folded.last
+    ]
 
 
 def _handed(folded: FoldedLog, delivery_records: Sequence[DeliveryRecord]) -> PageData:

@@ -6,11 +6,13 @@ import pytest
 from playwright.sync_api import expect
 
 from events.commands import AdoptPolicy
+from events.log import OperationRecord
 from events.policy import Policy
+from log_debugger.reading.operations import notes_of
 from tests.browser.conftest import Open
 from tests.browser.report_tab import ReportTab
 from tests.browser.test_report_heatmap import GUTTER
-from tests.log_debugger.logs import ANN, BOB, CAT, ROOM, Script
+from tests.log_debugger.logs import ANN, BOB, CAT, ROOM, START_MS, Script
 
 MINUTE_MS = 60_000
 FIRST_MS, SECOND_MS, END_MS = 20 * MINUTE_MS, 45 * MINUTE_MS, 60 * MINUTE_MS
@@ -79,3 +81,35 @@ def test_a_policy_that_stays_has_no_mark(open_report: Open) -> None:
     report = open_report(Script().enters(0, ANN, "Ann").enters(5_000, BOB, "Bob", room=ROOM).commits)
     for canvas in ("ruler", "overview"):
         assert report.coloured(canvas, "--good") == []
+
+
+RESTARTED = [
+    OperationRecord("started", START_MS, 0),
+    OperationRecord("refused", START_MS + 6_000, 2, ANN, "send_message", "not_in_room"),
+    OperationRecord("stopped", START_MS + FIRST_MS, 3),
+    OperationRecord("started", START_MS + FIRST_MS + 5 * MINUTE_MS, 3),
+    OperationRecord("started", START_MS + SECOND_MS, 3),
+]
+
+
+def test_restarts_have_marks_at_their_times(open_report: Open) -> None:
+    """They stand between commits; a start without an orderly end before it has another colour, a refusal no mark."""
+    script = Script().enters(0, ANN, "Ann").enters(5_000, BOB, "Bob", room=ROOM).says(8_000, BOB, "hello")
+    report = open_report(script.enters(END_MS, CAT, "Cat").commits, notes=notes_of(RESTARTED))
+    expect(report.page.locator("#ruler")).to_have_attribute(
+        "aria-label", "Time axis; drag to move the moment. 0 changes of the policy, 4 notes of the broker"
+    )
+    legend = report.page.locator("#legend")
+    expect(legend.get_by_text("not in good order")).to_be_visible()
+    expect(legend.get_by_text("policy changed")).to_be_hidden()
+    first, second = places(report, "ruler", GUTTER, 0)
+    unclean = report.coloured("ruler", "--gone")
+    assert unclean
+    assert all(abs(x - second) <= REACH for x in unclean)
+    box = report.page.locator("#ruler").bounding_box()
+    assert box is not None
+    tip = report.page.locator("#tip")
+    for x, told in ((first, "The broker stopped in good order+0:20:00"), (second, "The broker startedno orderly end")):
+        report.page.mouse.move(box["x"] + x, box["y"] + 12)
+        expect(tip).to_contain_text(told)
+        expect(tip).to_contain_text("behind position 3")

@@ -25,7 +25,7 @@ from events.commands import LeaveQueue
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after, redact
 from events.events import RoomOpened
 from events.ids import CommitId, ConnectionId, Position, RoomId
-from events.log import DeliveryRecord
+from events.log import DeliveryRecord, OperationRecord
 from events.policy import MatchingName
 from events.sqlite.file import SqliteFile
 from log_debugger.report.data import FoldedLog, page_data
@@ -36,7 +36,7 @@ from projections.invariants import check_step
 from projections.notifications import deliveries
 from projections.state import INITIAL_STATE, State, evolve, fold
 from tests.browser.crowds import crowd
-from tests.log_debugger.logs import fair_company
+from tests.log_debugger.logs import START_MS, conversation, dumped, fair_company, filed, run_ok
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, CAT, enter, leave, opened, said, say, vanish
 from tests.support.specs import NOON_MS
@@ -196,6 +196,23 @@ def test_a_commit_that_can_not_be_folded_is_the_last() -> None:
     assert len(unpacked(data["commit"]["who"])) == 2
     assert {promise for _, promise, _ in data["breaches"]} >= {3, 6}
     assert "can't be folded" in data["stopped"]
+
+
+def test_the_command_takes_the_notes_of_the_file(tmp_path: Path) -> None:
+    """Each with the commits before it, its time and whether an orderly end is missing; a dump has none."""
+    commits = conversation().commits
+    notes = [
+        OperationRecord("started", START_MS - 10, 0),
+        OperationRecord("refused", START_MS + 5, 1, ANN, "send_message", "not_in_room"),
+        OperationRecord("started", START_MS + 50_000, 5),
+    ]
+    for name, expected in (
+        (filed(tmp_path / "log.db", commits, (), notes), [[0, -10, "started", 0], [5, 50_000, "started", 1]]),
+        (dumped(tmp_path / "log.jsonl", commits), []),
+    ):
+        run_ok("report", name, "-o", str(tmp_path / "page.html"))
+        page = (tmp_path / "page.html").read_text("utf-8")
+        assert f'"broker":{json.dumps(expected, separators=(",", ":"))}' in page
 
 
 def test_redacted_texts_are_their_length() -> None:

@@ -75,6 +75,7 @@ function placing(width) {
   return {
     width,
     x: (m) => GUTTER + (values[m] - low) * factor,
+    at: (value) => GUTTER + (value - low) * factor,
     from: momentAt(low),
     to: Math.min(N, momentAt(high) + 1),
     momentOf: (x) => momentAt(low + (x - GUTTER) / factor),

@@ -137,7 +137,7 @@ function drawOverview(ctx, width) {
   ctx.strokeStyle = theme.accent;
   ctx.lineWidth = 1;
   ctx.strokeRect(from + 0.5, 0.5, Math.max(2, to - from - 1), OVERVIEW_HEIGHT - 1);
-  drawMarks(ctx, (m) => xOf(axis()[m]), 0, OVERVIEW_HEIGHT);
+  drawMarks(ctx, (mark) => xOf(mark[state.axis]), 0, OVERVIEW_HEIGHT);
   ctx.fillStyle = theme.bad;
   for (const m of breachMoments) ctx.fillRect(xOf(axis()[m]) - 1, 0, 2, OVERVIEW_HEIGHT);
   ctx.fillStyle = theme.accent;
