@@ -7,7 +7,17 @@ import pytest
 from tests.support.pages import ROOT
 from tests.support.prose import Rates, modules, rates_of
 
-FINISHED = ["events", "projections", "broker", "mcp_facade", "log_debugger", "chat_client", "benchmarks", "examples", "tests"]
+FINISHED = [
+    "events",
+    "projections",
+    "broker",
+    "mcp_facade",
+    "log_debugger",
+    "chat_client",
+    "benchmarks",
+    "examples",
+    "tests",
+]
 LIMITS = Rates(openers=3.0, pronouns=1.5, relatives=22.0)
 
 
