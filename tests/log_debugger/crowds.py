@@ -1,4 +1,4 @@
-"""Logs of many people who do anything at all, and ways to damage a log that leave its chain whole."""
+"""Random logs of many people, and ways to damage a log without breaking its chain."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def crowd(
     base: State = INITIAL_STATE,
     has_peers: bool = False,
 ) -> list[Commit]:
-    """What `people` make of about so many commands; the same seed always gives the same log.
+    """Return a log of about so many commands by `people`; the same seed always gives the same log.
 
-    If it `has_peers`, two of them share a peer address, which all others avoid.
+    If it `has_peers`, two of the people share a peer address; all others avoid it.
     """
     return list(_Crowd(seed, people, base, has_peers=has_peers).commits(commands, policy))
 
@@ -158,7 +158,7 @@ class _Crowd:
 
 
 def rechained(commits: Sequence[Commit], tip: Tip = EMPTY_TIP) -> list[Commit]:
-    """`commits` with the ids that they would have, had they been stored like this."""
+    """Return `commits` with previous ids and ids computed anew, as a chain after `tip`."""
     chain = []
     for commit in commits:
         unsigned = msgspec.structs.replace(commit, position=tip.position + 1, previous_id=tip.commit_id)
@@ -168,7 +168,7 @@ def rechained(commits: Sequence[Commit], tip: Tip = EMPTY_TIP) -> list[Commit]:
 
 
 def with_events(commits: Sequence[Commit], position: int, *events: object) -> list[Commit]:
-    """`commits`, but at `position` these events stand, in a chain that is whole."""
+    """Return `commits` with other events at `position`, in a whole chain."""
     changed = list(commits)
     changed[position - 1] = msgspec.structs.replace(changed[position - 1], events=events)
     return rechained(changed)

@@ -1,4 +1,4 @@
-"""Scripted logs to look into, and the files that hold them."""
+"""Scripted logs to look into, and the files with them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ Line = tuple[int, Command, RoomId | None]
 
 
 class Script:
-    """What is asked of a broker, one after the other; each must lead to a commit."""
+    """A sequence of commands to a broker; each must lead to a commit."""
 
     def __init__(self, state: State = INITIAL_STATE) -> None:
         self.state = state
@@ -73,7 +73,7 @@ class Script:
     def add(
         self, at_ms: int, command: Command, room: RoomId | None = None, avoid: tuple[ConnectionId, ...] = ()
     ) -> Script:
-        """`command` is given, `at_ms` after the start; `avoid` are those that its peer address rules out."""
+        """Decide `command` at `at_ms` after the start; the peer address rules out a match with those in `avoid`."""
         facts = Facts(START_MS + at_ms, room, f"salt{at_ms}", avoid)
         decision = decide(self.state, command, facts)
         assert decision, (command, decision)
@@ -81,17 +81,17 @@ class Script:
         return self.store(commit_after(self.state.tip, command, facts, decision))
 
     def store(self, commit: Commit) -> Script:
-        """`commit` stands in the log, whatever led to it."""
+        """Append `commit`, whatever led to it."""
         self.commits.append(commit)
         self.state = evolve(self.state, commit)
         return self
 
     def enters(self, at_ms: int, who: ConnectionId, name: str, *interests: str, room: RoomId | None = None) -> Script:
-        """`who` enters the queue."""
+        """Let `who` enter the queue."""
         return self.add(at_ms, EnterQueue(who, name, interests), room)
 
     def says(self, at_ms: int, who: ConnectionId, text: str, room: RoomId = ROOM, call: str | None = None) -> Script:
-        """`who` says `text`."""
+        """Let `who` say `text`."""
         return self.add(at_ms, SendMessage(who, room, text, ClientMessageId(call) if call else None))
 
 
@@ -142,7 +142,7 @@ def filed(
     delivery_records: Sequence[DeliveryRecord] = (),
     operation_records: Sequence[OperationRecord] = (),
 ) -> str:
-    """A broker's file with `commits`, and with notes of what was handed over and of what made no commit."""
+    """Write `commits`, delivery records and operation records into a broker's file; return its name."""
     file = SqliteFile(path, "write")
     file.append(commits, expected=EMPTY_TIP)
     file.record(delivery_records, operation_records)
@@ -151,7 +151,7 @@ def filed(
 
 
 def trimmed(path: Path, script: Script, base: State, delivery_records: Sequence[DeliveryRecord] = ()) -> str:
-    """A broker's file of which all up to `base` is gone."""
+    """Write a broker's file trimmed up to `base`; return its name."""
     name = filed(path, script.commits, delivery_records)
     with SqliteFile(path, "share") as file:
         file.compact(Snapshot(base.tip, base), STATE_CODEC)
@@ -159,7 +159,7 @@ def trimmed(path: Path, script: Script, base: State, delivery_records: Sequence[
 
 
 class CommandResult(NamedTuple):
-    """What a command said, and how it ended."""
+    """The output and the exit status of a command."""
 
     status: int
     out: str
@@ -177,7 +177,7 @@ class CommandResult(NamedTuple):
 
 
 def run_command(*arguments: str) -> CommandResult:
-    """What `chat-broker` answers to `arguments`."""
+    """Run `chat-broker` with `arguments`."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(arguments, {}, _no_server)

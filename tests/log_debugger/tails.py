@@ -20,7 +20,7 @@ SECONDS_MAX = 30
 
 
 def tailed(*arguments: str, meanwhile: list[Callable[[], object]], lines: int = 0) -> CommandResult:
-    """Return what `tail` says until an interrupt.
+    """Return the output of `tail` up to an interrupt.
 
     Each function of `meanwhile` is called where `tail` waits for more; the interrupt comes when it waits after the last
     of them and has printed `lines` lines.
@@ -29,7 +29,7 @@ def tailed(*arguments: str, meanwhile: list[Callable[[], object]], lines: int = 
 
     def wait(seconds: float) -> None:
         printed = sys.stdout
-        assert isinstance(printed, io.StringIO)  # that of `run_command`
+        assert isinstance(printed, io.StringIO)  # # `run_command` replaced it
         if (action := next(actions, None)) is not None:
             action()
         elif printed.getvalue().count("\n") >= lines:
@@ -55,7 +55,7 @@ class RunningTail:
         return self._lines.get(timeout=SECONDS_MAX)
 
     def interrupt(self) -> tuple[int, str]:
-        """Return how it ends after Ctrl-C, and what it says of that."""
+        """Send Ctrl-C; return the exit status and the error output."""
         self._process.send_signal(signal.SIGINT)
         status = self._process.wait(SECONDS_MAX)
         assert self._process.stderr is not None

@@ -1,4 +1,4 @@
-"""`bisect`: the first position at which something holds, found by halving or by looking at every state."""
+"""`bisect`: the first position with a property, found by halving or by looking at every state."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def saved(path: Path, states: Sequence[State]) -> None:
 
 
 def position_in(answer: BisectResult) -> int | None:
-    """Where it was found."""
+    """Return the found position, if any."""
     return answer.found.state.position if answer.found is not None else None
 
 
@@ -65,7 +65,7 @@ def filter_of(text: str, source: Source) -> Filter:
 
 
 def naively(text: str, source: Source, states: Sequence[State] = STATES) -> int | None:
-    """Where it first holds, found without any cleverness."""
+    """Return the first matching position, found by a linear search."""
     found = filter_of(text, source)
     return next((state.position for state in states if found.holds(state, None)), None)
 
@@ -117,7 +117,7 @@ def test_few_states_are_looked_at_where_it_goes_on_to_hold(stored: Source, dump:
 
 
 def test_only_the_gap_is_folded(stored: Source) -> None:
-    """What stands before the snapshot is not read."""
+    """Commits before the snapshot are not read."""
     heard: list[int] = []
     first_holding(stored, filter_of("position >= 200", stored), heard.append)
     assert sum(heard) == 220 - 150
@@ -137,7 +137,7 @@ def test_a_snapshot_that_is_damaged_costs_time_alone(tmp_path: Path) -> None:
 
 
 def test_what_happened_there_is_told_and_how_it_was_found(tmp_path: Path) -> None:
-    """The commit in words, then how many states were looked at, which way, and why."""
+    """The answer has the commit in words, the number of states looked at, the method, and the reason for it."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)
     assert run_ok("bisect", name, "--when", "messages >= 2").lines == [
         '      4  00:00:44.000  Ann·6f5d tells Bob·b6cd in r_2370: "Hello!"',
@@ -155,7 +155,7 @@ def test_what_happened_there_is_told_and_how_it_was_found(tmp_path: Path) -> Non
 
 
 def test_what_was_said_before_is_left_out_where_nobody_looked(tmp_path: Path) -> None:
-    """Halving passes over what was said in a room that is closed there."""
+    """Halving passes over the messages of a room that is closed there."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)
     assert run_ok("bisect", name, "--when", "rooms_closed >= 1").lines[0] == (
         "      6  00:01:00.000  Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else, "
@@ -173,7 +173,7 @@ def test_what_never_holds_is_said_and_the_exit_status_is_1(tmp_path: Path) -> No
 
 
 def test_what_holds_from_the_start_has_no_commit(tmp_path: Path) -> None:
-    """The empty log, or the base of one that was trimmed."""
+    """The match is at the empty log, or at the base of a trimmed one."""
     script = conversation()
     name = dumped(tmp_path / "dump.jsonl", script.commits)
     base = trimmed(tmp_path / "log.db", script, states_of(script.commits)[4])
@@ -192,7 +192,7 @@ def test_a_question_that_can_t_be_read_is_an_error_of_use(tmp_path: Path) -> Non
 
 
 def test_a_log_that_was_altered_is_an_error(tmp_path: Path) -> None:
-    """There is no first position in what is no log."""
+    """An altered log has no first position."""
     commits = conversation().commits
     name = dumped(tmp_path / "dump.jsonl", [*commits[:4], commits[5], *commits[6:]])
     for text in ("messages > 99", "waiting > 99"):

@@ -1,4 +1,4 @@
-"""`test`: a situation of a log as a test that runs, with as little in it as can be."""
+"""`test`: a situation of a log as a runnable test, as small as possible."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ INTERESTS = msgspec.structs.replace(LITTLE, matching="interests", interest_patie
 
 
 def case_at(log: str, position: int, *more: str) -> str:
-    """The test that is written for a position."""
+    """Return the test written for a position."""
     return run_ok("test", log, "--to", str(position), *more).out
 
 
 def outcome(module: str) -> AssertionError | None:
-    """Run what was written, as pytest would: each function whose name begins with `test_`."""
+    """Run the module as pytest would: its one function named `test_...`; return its failure, if any."""
     names: dict[str, object] = {}
     exec(compile(module, "case.py", "exec"), names)
     tests = [value for name, value in names.items() if name.startswith("test_")]
@@ -63,14 +63,14 @@ def outcome(module: str) -> AssertionError | None:
 
 
 def past_of(module: str) -> list[str]:
-    """The commands that are given in it."""
+    """Return the commands given in it."""
     calls = [one for one in ast.walk(ast.parse(module)) if isinstance(one, ast.Call)]
     [given_] = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "given"]
     return [ast.unparse(step.elts[1]) for step in given_.args if isinstance(step, ast.Tuple)]
 
 
 def test_the_whole_test_reads_like_one_that_somebody_wrote(tmp_path: Path) -> None:
-    """Bob moves on from Ann to Cat; of what they said before, nothing matters."""
+    """Bob moves on from Ann to Cat; their messages before do not matter."""
     assert (
         case_at(dumped(tmp_path / "dump.jsonl", conversation().commits), 6)
         == '''\
@@ -133,7 +133,7 @@ def test_every_position_has_a_test_that_passes(script: Script, tmp_path: Path) -
 
 @pytest.mark.parametrize("policy", [LITTLE, INTERESTS, FAIR_LITTLE])
 def test_whatever_many_people_do_can_be_tested(policy: Policy, tmp_path: Path) -> None:
-    """Also under limits that they run into, and from a base on."""
+    """The cases of a random crowd pass, also where limits apply, and from a base on."""
     commits = crowd(21, 160, policy=policy, has_peers=True)
     log = dumped(tmp_path / "dump.jsonl", commits)
     for commit in commits[::7]:
@@ -144,7 +144,7 @@ def test_whatever_many_people_do_can_be_tested(policy: Policy, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_what_is_written_is_formatted_and_without_a_fault(tmp_path: Path) -> None:
-    """As `ruff format` would have it, at its own length of a line and at ours; pytest runs it from anywhere."""
+    """`ruff format` changes nothing at its own line length or at ours; pytest runs it from any directory."""
     log = dumped(tmp_path / "dump.jsonl", crowd(22, 120, policy=INTERESTS))
     for position in (1, 2, 30, 60, 90):
         run_ok("test", log, "--to", str(position), "-o", str(tmp_path / f"test_case_{position}.py"))
@@ -173,7 +173,7 @@ def ruff(path: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-# Only what matters.
+# # Only the necessary parts.
 
 
 def test_a_policy_is_there_where_it_matters_and_what_matters_of_it(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_policy_is_there_where_it_matters_and_what_matters_of_it(tmp_path: Pat
 
 
 def test_time_passes_only_where_it_has_to(tmp_path: Path) -> None:
-    """Somebody may speak again because of the time that has passed; otherwise everything happens at noon."""
+    """Time passes where a member may speak again because of it; otherwise everything happens at noon."""
     policy = Policy(messages_per_10s_max=1)
     script = Script().add(0, AdoptPolicy(policy)).enters(1_000, ANN, "Ann").enters(2_000, BOB, "Bob", room=ROOM)
     script.says(3_000, ANN, "one").says(14_000, ANN, "two").says(15_000, BOB, "three")
@@ -206,7 +206,7 @@ def test_interests_and_message_ids_stay_where_they_matter(tmp_path: Path) -> Non
 
 
 def test_a_missed_match_has_the_place_and_the_time_that_it_has_become(tmp_path: Path) -> None:
-    """The one who came waits again in the place of a shorter log."""
+    """The requeued member waits again in the place of a shorter log."""
     module = case_at(dumped(tmp_path / "dump.jsonl", fair_company().commits), 4)
     assert outcome(module) is None
     assert past_of(module) == [
@@ -230,7 +230,7 @@ def test_whom_a_search_has_to_avoid_stays_where_it_matters(tmp_path: Path) -> No
 
 
 def test_a_report_has_the_evidence_of_a_shorter_log(tmp_path: Path) -> None:
-    """Its note is made up, as all that was said."""
+    """The note of a report is made up, like all texts."""
     module = case_at(dumped(tmp_path / "dump.jsonl", fair_company().commits), 10)
     assert 'PartnerReported("r_1", "bob", "ann", "spam", 3, last=4, note="hello")' in module
     assert outcome(module) is None
@@ -245,7 +245,7 @@ def test_an_absence_is_since_the_position_that_it_has_become(tmp_path: Path) -> 
 
 
 def test_whoever_moved_on_came_by_entering_where_the_room_before_does_not_matter(tmp_path: Path) -> None:
-    """Bob met Cat by leaving Ann; for what they say then, Ann is nobody."""
+    """Bob met Cat by leaving Ann; their messages do not depend on Ann."""
     script = conversation()
     commits = [*script.commits[:6]]
     talk = Script(states_of(commits)[-1]).says(61_000, CAT, "hi", room=NEXT_ROOM)
@@ -263,7 +263,7 @@ def test_a_room_is_told_up_to_its_last_event(tmp_path: Path) -> None:
 
 
 def test_what_was_trimmed_is_made_up_from_the_base(tmp_path: Path) -> None:
-    """Rooms and waiting people of the base are led to by commands that fit."""
+    """Commands lead to the rooms and waiting people of the base."""
     script = conversation()
     states = states_of(script.commits)
     for base, position in ((3, 4), (5, 6), (6, 7), (8, 9)):
@@ -273,11 +273,11 @@ def test_what_was_trimmed_is_made_up_from_the_base(tmp_path: Path) -> None:
         assert len(past_of(module)) <= 3
 
 
-# What is kept although it does not matter.
+# # Parts kept on request.
 
 
 def test_the_whole_policy_can_be_kept(tmp_path: Path) -> None:
-    """Also the limit on messages, which has no part in the end of patience."""
+    """The limit on messages is kept too, although the end of patience does not depend on it."""
     log = dumped(tmp_path / "dump.jsonl", by_interests().commits)
     module = case_at(log, 6, "--keep", "policy")
     assert past_of(module)[0] == "AdoptPolicy(Policy(messages_per_10s_max=5, matching='interests'))"
@@ -285,7 +285,7 @@ def test_the_whole_policy_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_interests_can_be_kept(tmp_path: Path) -> None:
-    """Those of the people in the case, renamed."""
+    """The interests of the people in the case are kept, renamed."""
     log = dumped(tmp_path / "dump.jsonl", by_interests().commits)
     module = case_at(log, 6, "--keep", "interests")
     entries = ["EnterQueue('ann', 'Ann', ('chess',))", "EnterQueue('bob', 'Bob', ('film',))"]
@@ -295,14 +295,14 @@ def test_interests_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_the_interests_of_the_target_itself_can_be_kept(tmp_path: Path) -> None:
-    """Somebody enters alone, under first come."""
+    """A single entry under first come keeps its interests on request."""
     log = dumped(tmp_path / "dump.jsonl", Script().enters(0, ANN, "Ann", "secret").commits)
     assert 'EnterQueue("ann", "Ann", ())' in case_at(log, 1)
     assert 'EnterQueue("ann", "Ann", ("chess",))' in case_at(log, 1, "--keep", "interests")
 
 
 def test_bystanders_can_be_kept(tmp_path: Path) -> None:
-    """Cat and Dan chat meanwhile, and whoever waits waits."""
+    """Cat and Dan chat meanwhile, and all waiting people wait."""
     log = dumped(tmp_path / "dump.jsonl", by_interests().commits)
     module = case_at(log, 6, "--keep", " bystanders , policy")
     assert [command.split("'")[1] for command in past_of(module)[1:]] == ["ann", "bob", "cat", "dan"]
@@ -311,7 +311,7 @@ def test_bystanders_can_be_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", ["policy", "interests", "bystanders", "policy,interests,bystanders"])
 def test_whatever_many_people_do_can_be_kept(keep: str, tmp_path: Path) -> None:
-    """Every case passes, and has what was asked for; also from a base on."""
+    """Every case passes with the requested parts in it, also from a base on."""
     commits = crowd(23, 60, policy=FAIR_LITTLE, has_peers=True)
     log = dumped(tmp_path / "dump.jsonl", commits)
     for commit, before in [*zip(commits, states_of(commits), strict=False)][5::9]:
@@ -326,7 +326,7 @@ def test_whatever_many_people_do_can_be_kept(keep: str, tmp_path: Path) -> None:
     ("keep", "wrong"), [("room", "room"), ("", ""), ("policy,", ""), ("policy,x\x1b[2J", "x\\u001b[2J")]
 )
 def test_what_can_t_be_kept_is_an_error_of_use(keep: str, wrong: str, tmp_path: Path) -> None:
-    """It names the words that there are."""
+    """The error names the possible words."""
     answer = run_command("test", dumped(tmp_path / "d.jsonl", conversation().commits), "--to", "6", "--keep", keep)
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == (
@@ -335,7 +335,7 @@ def test_what_can_t_be_kept_is_an_error_of_use(keep: str, wrong: str, tmp_path: 
 
 
 def test_what_the_log_can_t_bring_about_is_not_kept(tmp_path: Path) -> None:
-    """A base says that Ann's room is open, and nobody knows what else she wants."""
+    """A base has Ann's room open without her interests."""
     commits = conversation().commits
     entry = msgspec.structs.replace(commits[0].events[0], interests=("chess",))
     log = dumped(tmp_path / "dump.jsonl", with_events(commits, 1, entry))
@@ -361,7 +361,7 @@ def test_a_damaged_log_is_refused_before_anything_is_written(position: int, tmp_
 
 
 def test_a_log_that_can_t_be_folded_is_refused(tmp_path: Path) -> None:
-    """Its chain is whole; the last commit says that a room closes which was never opened."""
+    """Its chain is whole, but the last commit closes a room without an opening."""
     commits = conversation().commits
     closed = msgspec.structs.replace(commits[5].events[0], room_id=NEXT_ROOM, closed_by=DAN)
     answer = run_command("test", dumped(tmp_path / "dump.jsonl", with_events(commits, 9, closed)), "--to", "2")
@@ -369,11 +369,11 @@ def test_a_log_that_can_t_be_folded_is_refused(tmp_path: Path) -> None:
     assert "the commit at position 9 doesn't fit what stands before it" in answer.err
 
 
-# A log that the present code would not write.
+# # A log beyond the present code.
 
 
 def faulty(position: int) -> list[Commit]:
-    """The conversation, with something in it that no broker does."""
+    """Return the conversation with a fault at `position` that no broker makes."""
     commits = conversation().commits
     if position == 2:
         return with_events(commits, 2, commits[1].events[0], RoomOpened(ROOM, BOB, ANN, "Bob", "Ann"))
@@ -433,7 +433,7 @@ def test_what_can_t_be_tested_is_an_error_of_use(arguments: Sequence[str], says:
 
 
 def test_what_no_commands_lead_to_is_an_error_of_use(tmp_path: Path) -> None:
-    """A state that came of something else than the commands in the log; or a command that can't be decided."""
+    """The error covers a state that the stored commands do not give, and a command without a decision."""
     commits = conversation().commits
     entry = msgspec.structs.replace(commits[0].events[0], display_name="Eve")
     answer = run_command("test", dumped(tmp_path / "dump.jsonl", with_events(commits, 1, entry)), "--to", "2")
@@ -446,7 +446,7 @@ def test_what_no_commands_lead_to_is_an_error_of_use(tmp_path: Path) -> None:
 
 
 def test_a_search_that_takes_too_long_ends_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is enough, and said to be perhaps too much."""
+    """The result is sufficient, and a line warns that it may not be the shortest."""
     monkeypatch.setattr(reduction, "WORK_MAX", 3)
     answer = run_command("test", dumped(tmp_path / "dump.jsonl", conversation().commits), "--to", "6")
     assert answer.status == 0
@@ -465,7 +465,7 @@ def test_shrinking_leaves_what_matters_and_nothing_else(matters: set[int], lengt
 
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(0, 40))
 def test_neither_one_nor_two_can_be_left_out(things: list[int], least: int) -> None:
-    """Whatever is asked of the rest: here, an even number of them, and a sum."""
+    """The kept part is minimal for any predicate: here, an even count and a sum."""
 
     def is_enough(some: Sequence[int]) -> bool:
         return sum(some) >= least and len(some) % 2 == 0

@@ -1,4 +1,4 @@
-"""`diff`: what changed between two positions."""
+"""`diff`: changes between two positions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> str:
 
 
 def test_what_came_and_went_is_told(log: str) -> None:
-    """Who waits no longer and where they are, the rooms with what was said, everyone who moved."""
+    """The queue, the rooms with their messages, and all moves of connections are compared."""
     assert run_ok("diff", log, "1", "6").lines == [
         "from position 1 to 6: 5 commits, 1 min 0 s later",
         "  at 00:00:00.000, then at 00:01:00.000",
@@ -55,7 +55,7 @@ def test_what_came_and_went_is_told(log: str) -> None:
 
 
 def test_it_goes_backwards_too(log: str) -> None:
-    """The later position first: what came has gone, and the other way round."""
+    """With the later position first, additions become removals and the other way round."""
     assert run_ok("diff", log, "6", "2").lines == [
         "from position 6 back to 2: 4 commits, 18.8 s earlier",
         "  at 00:01:00.000, then at 00:00:41.200",
@@ -91,7 +91,7 @@ def test_a_room_that_stayed_open_has_what_was_said(log: str) -> None:
 
 
 def test_those_who_move_up_in_the_queue_are_told(tmp_path: Path) -> None:
-    """Who stands elsewhere, though they have waited all along."""
+    """A changed place in the queue is shown for people who still wait."""
     script = by_interests()
     lines = run_ok("diff", dumped(tmp_path / "log.jsonl", script.commits), "3", "5").lines
     assert lines[2:5] == [
@@ -109,7 +109,7 @@ def test_those_who_move_up_in_the_queue_are_told(tmp_path: Path) -> None:
 
 
 def test_the_forgotten_are_told(tmp_path: Path) -> None:
-    """Who is known no longer, and where they were."""
+    """Forgotten connections are listed with their last place."""
     script = Script().add(0, AdoptPolicy(Policy(connections_kept=1))).enters(0, ANN, "Ann")
     script.enters(1, BOB, "Bob", room=ROOM).says(2, BOB, "bye")
     before = script.state.position
@@ -135,7 +135,7 @@ def test_json_has_the_same(log: str) -> None:
 
 
 def test_long_lists_are_cut_for_people(tmp_path: Path) -> None:
-    """A screen's worth, and how many more there are; JSON has everyone."""
+    """People get a screen's worth and the number of further rows; JSON has all rows."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
     for number in range(ROWS_MAX + 7):
         script.enters(number, ConnectionId(f"c_{number:032x}"), "Anonymous")
@@ -146,14 +146,14 @@ def test_long_lists_are_cut_for_people(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("positions", [("0", "10"), ("10", "0"), ("10", "11")])
 def test_positions_that_are_not_there_are_refused(log: str, positions: tuple[str, str]) -> None:
-    """In one line, which says what there is."""
+    """The one-line refusal names the available range."""
     answer = run_command("diff", log, *positions)
     assert (answer.status, answer.out) == (2, "")
     assert "has states from position 0 to 9" in answer.err
 
 
 def test_a_time_may_stand_for_a_position(log: str) -> None:
-    """As it is printed, after a `+`, or as `replay --at` takes it."""
+    """A time is accepted as printed, after a `+`, or as in `replay --at`."""
     assert run_ok("diff", log, "+00:00:00.000", "+1m").out == run_ok("diff", log, "1", "6").out
     assert run_ok("diff", log, "9", "14:14:20").out == run_ok("diff", log, "9", "6").out
 
@@ -168,7 +168,7 @@ def test_what_is_no_position_is_refused(log: str) -> None:
 
 
 def test_a_broken_log_is_refused(tmp_path: Path) -> None:
-    """What can't be folded can't be compared."""
+    """A log with an altered commit is compared only before it."""
     commits = conversation().commits
     commits[3] = msgspec.structs.replace(commits[3], at_ms=commits[3].at_ms + 1)
     log = dumped(tmp_path / "log.jsonl", commits)
@@ -177,7 +177,7 @@ def test_a_broken_log_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_trimmed_log_is_compared_from_its_base(tmp_path: Path) -> None:
-    """What is left can be compared, and what is gone is refused."""
+    """Positions from the base on can be compared, and trimmed ones are refused."""
     script = conversation()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:4]))
     assert run_ok("diff", log, "4", "9").lines[0] == "from position 4 to 9: 5 commits, 6 min 26 s later"

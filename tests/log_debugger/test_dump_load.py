@@ -70,7 +70,7 @@ class _Stream:
 
 
 def dump_of(*arguments: str) -> bytes:
-    """What `log dump` writes, byte for byte."""
+    """Return the output of `log dump`, byte for byte."""
     stream = _Stream()
     with contextlib.redirect_stdout(stream):
         assert asked_plainly("log", "dump", *arguments) == (0, "")
@@ -78,14 +78,14 @@ def dump_of(*arguments: str) -> bytes:
 
 
 def asked_plainly(*arguments: str) -> tuple[int, str]:
-    """The exit status of a command and its errors; what it answers goes wherever standard output does."""
+    """Return the exit status of a command and its errors; its answer goes to the present standard output."""
     err = io.StringIO()
     with contextlib.redirect_stderr(err):
         return main(arguments, {}, lambda settings: None), err.getvalue()
 
 
 def loaded(path: Path, content: bytes) -> CommandResult:
-    """What `log load` answers, with `content` in standard input."""
+    """Run `log load` with `content` in standard input."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", _Stream(content))
         return run_command("log", "load", f"sqlite:{path}")
@@ -107,7 +107,7 @@ def test_a_dump_is_what_is_stored_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_a_dump_can_begin_behind_a_position(tmp_path: Path) -> None:
-    """What was had already is not written again."""
+    """Commits up to the given position are not written again."""
     log = filed(tmp_path / "log.db", SAID)
     assert dump_of(log, "--after", "7") == joined(LINES[7:])
     assert dump_of(log, "--after", "9") == b""
@@ -115,7 +115,7 @@ def test_a_dump_can_begin_behind_a_position(tmp_path: Path) -> None:
 
 
 def test_the_dump_of_a_trimmed_log_begins_with_its_base(tmp_path: Path) -> None:
-    """So that it can be folded; unless it begins behind that."""
+    """The base makes the dump foldable; it is left out when the dump begins after it."""
     states = states_of(SAID)
     log = trimmed(tmp_path / "log.db", conversation(), states[4])
     base = joined(list(STATE_CODEC.encode(states[4])))
@@ -152,7 +152,7 @@ def test_a_redacted_dump_is_a_sound_log_of_its_own(policy: object, base: int, tm
     for word in (b"words", b"Ann", b"Bob", b"chess", b"film", b'"go"', b'"tea"'):
         assert word not in plain
     assert set(re.findall(rb'salt":"([^"]*)"', plain)) <= {SALT.encode()}
-    # Of a log that begins with a policy, the first commit has nothing to hide.
+    # # In a log that begins with a policy, the first commit has nothing to hide.
     assert not {commit.commit_id for commit in commits[1:]} & {word.decode() for word in plain.split(b'"')}
 
 
@@ -187,7 +187,7 @@ def test_who_shares_an_interest_is_seen_and_what_is_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gone", [(), (4, 5), (7,)])
 def test_a_redacted_dump_of_a_log_without_some_names_is_sound(gone: tuple[int, ...], tmp_path: Path) -> None:
-    """Names that were forgotten, and interests that are repeated where only some of the commits were redacted."""
+    """The log has forgotten names, and interests repeated with only some of the commits redacted."""
     script = Script().enters(0, CAT, "Cat").add(1, LeaveQueue(CAT)).add(2, ForgetNames((CAT,), 2))
     script.enters(3, ANN, "Ann", "chess").enters(4, BOB, "Bob", room=ROOM).add(5, LeaveRoom(BOB, ROOM))
     script.add(6, NextPartner(ANN, ROOM), NEXT_ROOM).enters(7, CAT, "Cat", "tea", room=LAST_ROOM)
@@ -204,7 +204,7 @@ def test_a_redacted_dump_of_a_log_without_some_names_is_sound(gone: tuple[int, .
 
 
 def test_ids_that_clients_gave_are_pseudonyms_in_a_redacted_dump(tmp_path: Path) -> None:
-    """Equal ones stay equal, those in the base's rooms too, so that a repeat is still known for one."""
+    """Equal ids stay equal, also in the base's rooms, so that a repeat is still recognized."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM)
     script.says(2, ANN, "one", call="ruth-2").says(3, BOB, "two", call="ruth-2").says(4, BOB, "three")
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
@@ -236,7 +236,7 @@ def test_a_log_of_an_older_schema_is_redacted_as_one_of_this(tmp_path: Path) -> 
 
 
 def test_a_redacted_dump_behind_a_position_is_the_end_of_the_whole(tmp_path: Path) -> None:
-    """With the ids that the whole would have, but for the key of the occasion."""
+    """Its ids are those of the whole dump, except for the key of the occasion."""
     log = dumped(tmp_path / "dump.jsonl", SAID)
     commits = [decode_commit(line) for line in dump_of(log, "--redact", "--after", "6").splitlines()]
     assert [commit.position for commit in commits] == [7, 8, 9]
@@ -244,7 +244,7 @@ def test_a_redacted_dump_behind_a_position_is_the_end_of_the_whole(tmp_path: Pat
 
 
 def test_a_log_that_was_altered_is_not_redacted(tmp_path: Path) -> None:
-    """It would come out as one that was not."""
+    """Redaction would hide the alteration."""
     log = dumped(tmp_path / "dump.jsonl", [*SAID[:3], *SAID[4:]])
     stream = _Stream()
     with contextlib.redirect_stdout(stream):
@@ -270,7 +270,7 @@ def test_what_was_dumped_is_loaded_as_it_was(tmp_path: Path) -> None:
 
 
 def test_what_is_loaded_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    """As every log is; and nothing is left beside it."""
+    """It has the permissions of every log; and no other file is left beside it."""
     loaded(tmp_path / "new.db", joined(LINES))
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
     assert {path.name for path in tmp_path.iterdir()} == {"new.db"}
@@ -278,7 +278,7 @@ def test_what_is_loaded_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("golden", ["commits.jsonl", "commits-2.jsonl"])
 def test_commits_of_every_schema_are_loaded_as_they_are(golden: str, tmp_path: Path) -> None:
-    """What was stored stays what it was."""
+    """Commits are stored byte for byte as in the dump."""
     content = (GOLDEN / golden).read_bytes()
     assert loaded(tmp_path / "new.db", content).status == 0
     assert dump_of(f"sqlite:{tmp_path / 'new.db'}") == content
@@ -295,7 +295,7 @@ def test_the_dump_of_a_trimmed_log_is_loaded_behind_its_base(tmp_path: Path) -> 
 
 
 def test_a_base_alone_is_a_log_without_commits(tmp_path: Path) -> None:
-    """As it is right after everything was trimmed."""
+    """A wholly trimmed log has such a dump."""
     state = states_of(SAID)[9]
     answer = loaded(tmp_path / "new.db", joined(list(STATE_CODEC.encode(state))))
     assert answer.out == "loaded 0 commits, behind position 9\n"
@@ -303,13 +303,13 @@ def test_a_base_alone_is_a_log_without_commits(tmp_path: Path) -> None:
 
 
 def test_a_compressed_dump_is_loaded(tmp_path: Path) -> None:
-    """As it is read by every other command."""
+    """Every other command reads compressed dumps too."""
     assert loaded(tmp_path / "new.db", gzip.compress(joined(LINES))).status == 0
     assert dump_of(f"sqlite:{tmp_path / 'new.db'}") == joined(LINES)
 
 
 def test_long_logs_are_loaded_with_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a broker would have kept them, so that the first start is a quick one."""
+    """The snapshots are those of a broker, so that the first start is a quick one."""
     monkeypatch.setattr(load, "LINES_AT_ONCE", 50)
     policy = msgspec.structs.replace(LITTLE, snapshot_every_commits=100)
     commits = crowd(32, 500, policy=policy)
@@ -322,14 +322,14 @@ def test_long_logs_are_loaded_with_snapshots(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_empty_log_is_filled(tmp_path: Path) -> None:
-    """One that a broker made, and that holds nothing yet."""
+    """A broker made the log and has stored nothing yet."""
     SqliteFile(tmp_path / "new.db").close()
     assert loaded(tmp_path / "new.db", joined(LINES)).status == 0
     assert run_ok("verify", f"sqlite:{tmp_path / 'new.db'}").out.startswith("every promise holds: 9 commits")
 
 
 def test_an_empty_log_in_whose_wal_something_stands_is_filled(tmp_path: Path) -> None:
-    """As a broker that was killed leaves it: the new log must not inherit it."""
+    """A killed broker leaves such a WAL: the new log must not inherit it."""
     path = tmp_path / "log.db"
     with contextlib.closing(SqliteFile(path)):
         names = {name: (path.parent / name).read_bytes() for name in ("log.db", "log.db-wal")}
@@ -340,7 +340,7 @@ def test_an_empty_log_in_whose_wal_something_stands_is_filled(tmp_path: Path) ->
     assert dump_of(f"sqlite:{tmp_path / 'new.db'}") == joined(LINES)
 
 
-# What is not loaded.
+# # Refused input.
 
 WRONG: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "there is nothing in standard input; give it a dump"),
@@ -377,7 +377,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("made", [False, True])
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_no_dump_leaves_everything_as_it_was(what: str, made: bool, tmp_path: Path) -> None:
-    """One line that names the line; no file where there was none, and an empty log as it was, byte for byte."""
+    """One line names the faulty line; no file is made, and an empty log stays as it was, byte for byte."""
     content, says = WRONG[what]
     if made:
         SqliteFile(tmp_path / "new.db").close()
@@ -404,7 +404,7 @@ def test_what_is_no_dump_at_all_leaves_no_trace(content: bytes, tmp_path: Path) 
 
 
 def test_a_log_that_holds_something_is_left_alone(tmp_path: Path) -> None:
-    """Even if it is the base of what was trimmed; exit status 2."""
+    """Exit status 2, even if the log holds only the base of a trimmed one."""
     path = tmp_path / "log.db"
     filed(path, SAID[:1])
     before = path.read_bytes()
@@ -440,7 +440,7 @@ def test_a_log_that_a_broker_has_is_left_alone(tmp_path: Path) -> None:
 def test_a_dump_is_loaded_into_a_file_alone(
     log: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line that says what to write, and exit status 2."""
+    """One line says what to write, with exit status 2."""
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path / "folder")
     dumped(Path("dump.jsonl"), SAID)
@@ -451,7 +451,7 @@ def test_a_dump_is_loaded_into_a_file_alone(
 
 
 def test_a_loading_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
-    """What it left is in nobody's way."""
+    """Its leftover files do no harm."""
     (tmp_path / "new.db.loading").write_bytes(b"half a log")
     (tmp_path / "new.db.loading-wal").write_bytes(b"and a half")
     assert loaded(tmp_path / "new.db", joined(LINES)).status == 0

@@ -1,4 +1,4 @@
-"""What is no dump, and what is half of one: one line that says so, by whatever command it is read."""
+"""Files that are no dump or half of one: every command answers with one line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ each_reader = pytest.mark.parametrize("command", READERS)
 
 
 def read(command: str, log: str) -> CommandResult:
-    """What a command answers that reads `log`."""
+    """Run a command on `log`."""
     return run_command(command, log, *READERS[command])
 
 
@@ -58,7 +58,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> None:
 @each_reader
 @pytest.mark.parametrize("name", ["", "sqlite:"])
 def test_an_empty_path_names_no_log(command: str, name: str) -> None:
-    """As where a variable of the shell is empty."""
+    """An empty variable of the shell gives such a path."""
     answer = read(command, name)
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == f'chat-broker: the path is missing in "{name}"; {A_LOG}\n'
@@ -66,7 +66,7 @@ def test_an_empty_path_names_no_log(command: str, name: str) -> None:
 
 @each_reader
 def test_what_is_not_there_is_no_log(command: str) -> None:
-    """The line says what would be one."""
+    """The line describes a valid log."""
     said = read(command, "none.jsonl").err
     assert said == f"chat-broker: can't read none.jsonl: No such file or directory; {A_LOG}\n"
 
@@ -84,7 +84,7 @@ def test_what_may_not_be_read_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) 
 
 @each_reader
 def test_nothing_is_no_log(command: str, given: None) -> None:
-    """An empty input comes of a mistake before it in the pipe: what is not there keeps no promise."""
+    """An empty input comes of a mistake before it in the pipe, so it is no sound log."""
     answer = read(command, "-")
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == "chat-broker: there is nothing in standard input; give it a dump\n"
@@ -107,7 +107,7 @@ WRONG = [
 @pytest.mark.parametrize("content", [*WRONG, b"\n", b"{", b'{"schema":"x"}\n'])
 @each_reader
 def test_a_file_of_another_kind_is_called_that(command: str, content: bytes) -> None:
-    """And the line says what can be given."""
+    """The line also lists the possible kinds of logs."""
     Path("README.md").write_bytes(content)
     answer = read(command, "README.md")
     assert (answer.status, answer.out) == (2, "")
@@ -116,7 +116,7 @@ def test_a_file_of_another_kind_is_called_that(command: str, content: bytes) -> 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """Of a server that answers with some JSON, and under `/mcp` as a broker does whoever is no client."""
+    """Yield the URL of a server of other JSON; like a broker, it answers 406 under `/mcp`."""
 
     class Healthy(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -136,12 +136,12 @@ def url() -> Iterator[str]:
 
 
 def test_a_page_of_another_kind_is_called_that(url: str) -> None:
-    """As a broker's own are."""
+    """A broker's own pages are of another kind too."""
     assert read("replay", url).err == f"chat-broker: {url} is no dump of a log; {A_LOG}\n"
 
 
 def test_a_brokers_address_is_no_log(url: str) -> None:
-    """The line says by what a broker's log can be looked into."""
+    """The line names the ways to read a broker's log."""
     endpoint = url.replace("/healthz", "/mcp")
     assert read("replay", endpoint).err == (
         f"chat-broker: can't fetch {endpoint}: Not Acceptable; a LOG's URL is that of a dump (.jsonl, .jsonl.gz), "
@@ -154,7 +154,7 @@ def test_a_brokers_address_is_no_log(url: str) -> None:
 
 
 def cut(bytes_off: int = 20) -> str:
-    """A dump whose last commit is not all there."""
+    """Write a dump with an incomplete last commit; return its name."""
     dumped(Path("cut.jsonl"), SAID)
     Path("cut.jsonl").write_bytes(Path("cut.jsonl").read_bytes()[:-bytes_off])
     return "cut.jsonl"
@@ -165,7 +165,7 @@ CUT = "cut.jsonl ends in the middle of position 9; was it cut off?"
 
 @pytest.mark.parametrize("command", ["replay", "trace", "bisect", "whatif"])
 def test_a_dump_that_was_cut_off_is_told_as_far_as_it_goes(command: str) -> None:
-    """Exit status 2, and a line that says what is likely."""
+    """Exit status 2, and a line with the likely cause."""
     answer = read(command, cut())
     assert (answer.status, answer.err) == (2, f"chat-broker: {CUT}\n")
     if command == "replay":
@@ -189,14 +189,14 @@ def test_a_report_of_a_dump_that_was_cut_off_is_no_success() -> None:
 
 
 def test_what_stands_before_the_cut_can_be_copied() -> None:
-    """`log dump` writes each commit that is whole."""
+    """`log dump` writes each whole commit."""
     answer = run_command("log", "dump", cut())
     assert (answer.status, answer.err) == (2, f"chat-broker: {CUT}\n")
     assert answer.lines == [encode_commit(commit).decode() for commit in SAID[:8]]
 
 
 def test_what_lies_before_the_cut_can_be_looked_into() -> None:
-    """Positions, and times, of commits that are whole are as good as any."""
+    """Positions and times of whole commits are as good as any."""
     log, whole = cut(), dumped(Path("whole.jsonl"), SAID)
     for upto in (("--to", "7"), ("--at", "+421s")):
         assert run_ok("replay", log, *upto).out == run_ok("replay", whole, *upto).out
@@ -208,7 +208,7 @@ def test_a_last_line_without_its_end_is_a_line() -> None:
 
 
 def test_a_dump_that_was_cut_off_at_once_is_one_too() -> None:
-    """In its first commit, or in the snapshot that stands before that."""
+    """The cut is in its first commit, or in the snapshot before it."""
     dumped(Path("cut.jsonl"), SAID[:1])
     whole = Path("cut.jsonl").read_bytes()
     for length in (20, len(whole) - 10):
@@ -225,7 +225,7 @@ def test_a_dump_that_was_cut_off_at_once_is_one_too() -> None:
 
 
 def test_nothing_stands_behind_the_end() -> None:
-    """`log dump --after` a position that there is not is a mistake; after the last one, nothing is new."""
+    """`log dump --after` a position past the end is a mistake; after the last one, nothing is new."""
     log = filed(Path("log.db"), SAID)
     answer = run_command("log", "dump", log, "--after", "99")
     assert (answer.status, answer.out) == (2, "")

@@ -1,4 +1,4 @@
-"""Missed matches, blocks, reports, forgotten names, and whom people may not meet: how commands tell them."""
+"""Missed matches, blocks, reports, forgotten names and excluded partners, as commands show them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_each_is_told_in_plain_words(log: str) -> None:
 
 
 def test_the_wait_goes_on_from_the_old_place(log: str) -> None:
-    """Who lost no time by a missed match has waited since they came, before others who came meanwhile."""
+    """A connection requeued after a missed match has waited since it came, before later ones."""
     assert "meets Ann·6f5d6, who waited 30.0 s, in r_91aa" in told(log)[4]
     state = run_ok("replay", log, "--to", "4", "--json").objects[-1]["state"]
     assert [(one["connection_id"], one["entered_position"], one["waited_ms"]) for one in state["queue"]] == [
@@ -88,7 +88,7 @@ def test_the_wait_goes_on_from_the_old_place(log: str) -> None:
 
 
 def test_a_match_that_both_missed_requeues_neither(tmp_path: Path) -> None:
-    """And if the other one is not there either, that is said too; both may look for someone else later."""
+    """The absence of both members is told too; both may enter again later."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", room=ROOM)
     script.add(27_000, CancelMatch(ROOM, (BOB, ANN), is_other_present=False))
     script.add(28_000, NextPartner(ANN, ROOM), NEXT_ROOM).enters(29_000, BOB, "Bob", room=NEXT_ROOM)
@@ -106,7 +106,7 @@ def test_a_match_that_both_missed_requeues_neither(tmp_path: Path) -> None:
 
 
 def test_who_waits_again_is_looked_at_at_once(tmp_path: Path) -> None:
-    """Another came meanwhile: the match that follows is a commit of its own."""
+    """Another connection came meanwhile: the following match is a commit of its own."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", room=ROOM)
     script.enters(2_000, CAT, "Cat").add(26_000, CancelMatch(ROOM, (BOB,), is_other_present=True))
     script.add(26_001, MatchDue(ANN), NEXT_ROOM)
@@ -120,7 +120,7 @@ def test_who_waits_again_is_looked_at_at_once(tmp_path: Path) -> None:
 
 
 def test_a_trace_says_who_was_passed_over_and_why(log: str) -> None:
-    """Met lately, blocked, of a peer that was met; and for two who met again, that both had been patient."""
+    """The reasons are a recent match, a block, or a former partner's peer; before a second match, both were patient."""
     lines = [line.removeprefix(INDENT) for line in run_ok("trace", log, "--connection", "Ann").lines]
     assert "1 other waited whom they may not meet: Cat·0a1b (met 1.0 s ago)" in lines
     assert (
@@ -135,7 +135,7 @@ def test_a_trace_says_who_was_passed_over_and_why(log: str) -> None:
 
 
 def test_json_has_the_reasons_too(log: str) -> None:
-    """For each who was passed over, and for two who met in spite of a meeting."""
+    """Each passed-over connection has its reason, and so has a second match."""
     whys: dict[int, Any] = {
         one["position"]: one["why"] for one in run_ok("trace", log, "--connection", "Ann", "--json").objects[:-1]
     }
@@ -147,7 +147,7 @@ def test_json_has_the_reasons_too(log: str) -> None:
 
 
 def test_a_pair_has_each_moment_at_which_it_could_have_met(log: str) -> None:
-    """From their first room to the block, with the reason for each search that passed one of them over."""
+    """The moments go from the first room to the block; each search that passed one of them over has its reason."""
     lines = run_ok("trace", log, "--pair", "Ann", "Cat").lines
     assert lines[0] == f"why {ANN} and {CAT} met, or did not"
     assert [line[:7].strip() for line in lines if line[:7].strip().isdecimal()] == [
@@ -175,7 +175,7 @@ def test_a_pair_has_each_moment_at_which_it_could_have_met(log: str) -> None:
 
 
 def test_a_pair_that_never_waited_together_has_its_waits(log: str) -> None:
-    """So it is seen by how much they missed each other; who met at once did not wait."""
+    """The waits show by how much they missed each other; a match at once is no wait."""
     assert pair_of(log, "Bob", "Cat") == [
         "",
         "Anonymous·b6cd and Cat·0a1b did not meet; they never waited together",
@@ -197,7 +197,7 @@ def test_patience_and_peers_keep_a_pair_apart(tmp_path: Path) -> None:
 
 
 def test_another_partner_comes_before_one_who_was_met(tmp_path: Path) -> None:
-    """Ann and Bob were patient, but Cat came, whom Ann had not met."""
+    """Ann and Bob were patient, but Cat came, and Ann had not met Cat before."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", room=ROOM)
     script.add(2_000, LeaveRoom(BOB, ROOM)).enters(3_000, ANN, "Ann").enters(4_000, BOB, "Bob")
     log = dump_of(tmp_path, script.add(40_000, EnterQueue(CAT, "Cat", ()), NEXT_ROOM))
@@ -223,7 +223,7 @@ def test_interests_keep_a_pair_apart(tmp_path: Path) -> None:
 
 
 def test_who_waits_again_beside_another_is_a_moment_of_the_pair(tmp_path: Path) -> None:
-    """Ann is back in the queue, where Cat has come meanwhile, whom she has blocked."""
+    """Ann is back in the queue; Cat, blocked by her, came meanwhile."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann").enters(0, CAT, "Cat", room=ROOM)
     script.add(1_000, BlockPartner(ANN, ROOM)).enters(2_000, ANN, "Ann").enters(3_000, BOB, "Bob", room=NEXT_ROOM)
     script.enters(4_000, CAT, "Cat").add(28_000, CancelMatch(NEXT_ROOM, (BOB,), is_other_present=True))
@@ -235,7 +235,7 @@ def test_who_waits_again_beside_another_is_a_moment_of_the_pair(tmp_path: Path) 
 
 
 def test_where_the_rules_give_no_reason_that_is_said(tmp_path: Path) -> None:
-    """A log that was made under other rules: the first come is passed over."""
+    """In a log made under other rules, the first come is passed over."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann").enters(0, BOB, "Bob")
     script.add(1_000, AdoptPolicy(Policy()))
     events = QueueEntered(CAT, "Cat", ()), RoomOpened(ROOM, BOB, CAT, "Bob", "Cat")
@@ -247,7 +247,7 @@ def test_where_the_rules_give_no_reason_that_is_said(tmp_path: Path) -> None:
 
 
 def test_json_of_a_pair_has_each_moment_and_the_waits(log: str) -> None:
-    """A commit a line: why they met, or why not; then what it adds up to."""
+    """Each line is a commit with the reason for the match or against it; the last one has the totals."""
     *moments, last = run_ok("trace", log, "--pair", "Ann", "Cat", "--json").objects
     assert [one["position"] for one in moments if one["why"] is not None] == [5, 9]
     assert [(one["position"], one["why_not"]["passed_over"]["reason"]) for one in moments if one["why_not"]] == [
@@ -260,7 +260,7 @@ def test_json_of_a_pair_has_each_moment_and_the_waits(log: str) -> None:
 
 
 def test_a_pair_of_a_trimmed_log_begins_at_the_base(tmp_path: Path) -> None:
-    """Who waits there has waited since they came."""
+    """A connection waiting at the base has waited since it came."""
     script = fair_company()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:8]))
     lines = run_ok("trace", log, "--pair", "Ann", "Cat").lines
@@ -280,7 +280,7 @@ def test_a_pair_of_a_trimmed_log_begins_at_the_base(tmp_path: Path) -> None:
     ],
 )
 def test_a_pair_is_two_connections(log: str, arguments: tuple[str, ...], says: str) -> None:
-    """Each of which is in the log."""
+    """Both must be in the log."""
     names = [name.replace("c_6f5d6", ANN[:7]) for name in arguments]
     answer = run_command("trace", log, "--pair", *names)
     assert answer.status == 2
@@ -288,7 +288,7 @@ def test_a_pair_is_two_connections(log: str, arguments: tuple[str, ...], says: s
 
 
 def test_redacted_interests_may_have_decided(tmp_path: Path) -> None:
-    """A choice that can't be repeated is neither explained nor said to be against the rules."""
+    """Without the interests, the choice is neither explained nor called against the rules."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann", "film")
     script.enters(1_000, BOB, "Bob", "go", "tea").enters(2_000, CAT, "Cat", "go", "tea", room=ROOM)
     path = tmp_path / "log.jsonl"
@@ -299,7 +299,7 @@ def test_redacted_interests_may_have_decided(tmp_path: Path) -> None:
 
 
 def test_redacted_names_and_interests_are_told_as_such(tmp_path: Path) -> None:
-    """Each is still somebody with an id; where there was no interest, none is told."""
+    """Each is still shown with its id; without an interest, none is told."""
     script = fair_company()
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"".join(redact_line(encode_commit(commit)) + b"\n" for commit in script.commits))

@@ -74,13 +74,13 @@ def interested(folder: Path) -> Iterator[Source]:
 
 
 def positions(source: Source, text: str) -> list[int]:
-    """Return the positions of the commits that match."""
+    """Return the positions of the matching commits."""
     found = parse_filter(text)(LogContext(source))
     return [step.commit.position for step in steps(source) if found.matches(step)]
 
 
 def unbound(text: str) -> Filter:
-    """Return a filter that needs nothing of a log."""
+    """Return a filter without references to a log."""
     with closing(open_source("docs/debugging/mystery.jsonl")) as source:
         return parse_filter(text)(LogContext(source))
 
@@ -183,7 +183,7 @@ def test_missed_matches_and_reports_are_found(company: Source, text: str, where:
 
 
 def test_the_matching_is_that_after_the_commit(interested: Source) -> None:
-    """The commit that changes it counts."""
+    """The commit with the change counts."""
     assert positions(interested, "policy == interests") == [1, 2, 3, 4, 5, 6, 7]
     assert positions(interested, "policy == interests and type == match_due") == [6]
 
@@ -403,7 +403,7 @@ def test_a_filter_is_bounded_in_length_and_depth(text: str) -> None:
     ],
 )
 def test_a_filter_knows_whether_it_goes_on_to_hold(text: str, is_monotone: bool) -> None:
-    """Where only what grows is asked to be large enough, however that is said."""
+    """A filter is monotone if all its conditions are lower bounds of growing counts, in any form."""
     assert unbound(text).is_monotone is is_monotone
 
 
@@ -432,7 +432,7 @@ FILTERS = st.recursive(
 
 
 class _NoLog:
-    """A log of which nothing may be asked."""
+    """A log for filters without questions to it."""
 
     @property
     def names(self) -> ShortNames:
@@ -445,7 +445,7 @@ class _NoLog:
 
 @given(FILTERS)
 def test_a_filter_means_what_python_would_make_of_it(text: str) -> None:
-    """The grammar is a part of Python's; and what is said to go on to hold does."""
+    """The grammar is a part of Python's; and a filter called monotone does go on to hold."""
     found = parse_filter(text)(_NoLog())
     held = [found.holds(state, None) for state in CROWDED]
     code = compile(text, "filter", "eval")
@@ -470,7 +470,7 @@ def test_anything_is_a_filter_or_an_error_of_use(text: str) -> None:
 
 
 def test_what_is_called_rising_rises() -> None:
-    """Under every log: nothing that is said to grow ever gets smaller."""
+    """Under every log: no count called rising ever gets smaller."""
     reads = {**COUNTS, "time": lambda state: state.at_ms}
     for name in RISING:
         numbers = [reads[name](state) for state in CROWDED]
@@ -510,7 +510,7 @@ def test_every_command_takes_the_same_filter(folder: Path) -> None:
 
 
 def numbers_of(lines: Sequence[str] | Iterator[str]) -> list[int]:
-    """Return the positions that lines begin with."""
+    """Return the leading positions of lines."""
     return [int(line[:7]) for line in lines]
 
 
@@ -542,7 +542,7 @@ def test_flags_and_a_filter_hold_together(folder: Path) -> None:
 def test_flags_are_shown_as_the_filter_that_they_mean(
     talk: Source, flags: tuple[str, ...], text: str | None, where: list[int] | None
 ) -> None:
-    """The stepper shows what it looks for as one would type it."""
+    """The stepper shows its search as one would type it."""
     parser = argparse.ArgumentParser()
     add_filter_arguments(parser)
     shown = filter_text_of(parser.parse_args(flags))

@@ -1,4 +1,4 @@
-"""Control-C: a command ends with the status that a shell expects, and says nothing."""
+"""Control-C: a command ends silently, with the exit status expected by shells."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ sys.exit(main(["verify", "log.jsonl"]))
     "name", ["mcp_facade.cli", "structlog", "log_debugger.commands.verify", "log_debugger.terminal"]
 )
 def test_a_command_that_is_interrupted_while_it_is_loaded_says_nothing(name: str) -> None:
-    """Whichever of its modules that was."""
+    """This holds for each of its modules."""
     command = [sys.executable, "-c", LOADING.format(name=name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_a_process_that_helps_leaves_an_interrupt_to_the_one_that_it_helps() -> None:
-    """A terminal sends it to both, and only one of them is to say that it ends."""
+    """A terminal sends it to both, and only the main process is to report its end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     task = Task(_interrupted)
     assert task.result() == "done"

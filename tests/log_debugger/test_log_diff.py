@@ -33,14 +33,14 @@ from tests.log_debugger.logs import (
 
 
 def parted(*arguments: str) -> CommandResult:
-    """The answer about two logs that part."""
+    """Return the answer about two diverging logs."""
     answer = run_command("log", "diff", *arguments)
     assert (answer.status, answer.err) == (1, "")
     return answer
 
 
 def forked(position: int) -> tuple[Sequence[Commit], Sequence[Commit]]:
-    """The conversation, and another that is the same up to a position, and goes on with Dan's entry."""
+    """Return the conversation and a copy of it up to a position, continued with Dan's entry."""
     script = conversation()
     other = Script(states_of(script.commits)[position])
     other.commits += script.commits[:position]
@@ -48,7 +48,7 @@ def forked(position: int) -> tuple[Sequence[Commit], Sequence[Commit]]:
 
 
 def test_equal_logs_are_equal_wherever_they_are(tmp_path: Path) -> None:
-    """A file and its dump; two files have other epochs, and that is no parting."""
+    """A file equals its dump; two files may differ in their epochs."""
     commits = conversation().commits
     name, dump = filed(tmp_path / "log.db", commits), dumped(tmp_path / "dump.jsonl", commits)
     copy = filed(tmp_path / "copy.db", commits)
@@ -64,7 +64,7 @@ def test_equal_logs_are_equal_wherever_they_are(tmp_path: Path) -> None:
 
 
 def test_a_log_that_ends_earlier_is_the_beginning_of_the_other(tmp_path: Path) -> None:
-    """What the longer one has next is told as replay tells it."""
+    """Further commits of the longer one are told as by replay."""
     commits = conversation().commits
     whole, part = dumped(tmp_path / "whole.jsonl", commits), filed(tmp_path / "part.db", commits[:5])
     lines = run_ok("log", "diff", whole, part).lines
@@ -102,7 +102,7 @@ def test_two_logs_may_have_nothing_in_common(tmp_path: Path) -> None:
 
 
 def test_redacted_texts_are_no_parting(tmp_path: Path) -> None:
-    """They keep the chain; the side that lacks them is named."""
+    """They keep the chain; the side without them is named."""
     commits = [*conversation().commits]
     short = [redact(one) if one.position in (3, 4) else one for one in commits]
     whole, redacted = dumped(tmp_path / "a.jsonl", commits), dumped(tmp_path / "b.jsonl", short)
@@ -118,7 +118,7 @@ def test_redacted_texts_are_no_parting(tmp_path: Path) -> None:
 
 
 def test_a_text_that_was_altered_is_an_error_that_names_the_log(tmp_path: Path) -> None:
-    """The id is that of another text."""
+    """The id belongs to another text."""
     commits = [*conversation().commits]
     says = commits[2]
     commits[2] = msgspec.structs.replace(says, command=msgspec.structs.replace(says.command, text="Bye"))
@@ -190,7 +190,7 @@ def test_empty_logs(tmp_path: Path) -> None:
 def test_any_parting_is_found(
     tmp_path_factory: pytest.TempPathFactory, seed: int, common: int, is_redacted: bool
 ) -> None:
-    """Of two logs made of the same beginning; also if that is redacted in one."""
+    """The two logs have the same beginning, possibly redacted in one."""
     path = tmp_path_factory.mktemp("log")
     commits = crowd(seed, 60, policy=FAIR_LITTLE)[:common]
     state = states_of(commits)[-1]

@@ -1,4 +1,4 @@
-"""A commit as one line that a person reads."""
+"""A commit as one line for people."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def narrated(tmp_path: Path, script: Script) -> list[str]:
 
 
 def test_interests_and_patience_are_told(tmp_path: Path) -> None:
-    """What brought two together is said: what they share, or whose patience ended."""
+    """A match is told with its shared interests, or with the name of the member whose patience ended."""
     names = {"Ann·6f5d6": "Ann·6f5d", "Dan·6f5d9": "Dan·6f5d9"}
     assert narrated(tmp_path, by_interests()) == [
         "the policy changes: messages_per_10s_max from 20 to 5, matching from first-come to interests",
@@ -88,7 +88,7 @@ def test_interests_and_patience_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_whoever_is_taken_out_had_a_grace(tmp_path: Path, reason: str, at_ms: int, grace: str) -> None:
-    """It is said which grace had ended, and how long it was."""
+    """The line names the grace that had ended, with its length."""
     script = Script().enters(0, ANN, "Ann").add(at_ms, Disconnect(ANN, reason, 1))
     assert narrated(tmp_path, script)[1] == f"Ann·6f5d is taken out of the queue after {span(at_ms)}: {grace}"
 
@@ -102,7 +102,7 @@ def test_the_grace_of_an_attended_connection_is_that_of_its_entry(tmp_path: Path
 
 
 def test_graces_are_those_of_the_logs_policy(tmp_path: Path) -> None:
-    """Not those of whoever reads it."""
+    """The reader's own settings do not matter."""
     script = Script().add(0, AdoptPolicy(Policy(idle_grace_room_ms=2_000))).enters(0, ANN, "Ann")
     script.enters(1, BOB, "Bob", room=ROOM).add(2_001, Disconnect(BOB, "timeout", 3))
     assert narrated(tmp_path, script)[-1] == (
@@ -124,7 +124,7 @@ def test_graces_are_those_of_the_logs_policy(tmp_path: Path) -> None:
 def test_who_looks_for_somebody_else_after_the_end_is_told_with_the_reason(
     tmp_path: Path, ending: Command, why: str
 ) -> None:
-    """It was the partner who left, or vanished, or they did themselves; and they are named once."""
+    """The reason is that the partner left or vanished, or that they left themselves; each is named once."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM).add(400_000, ending)
     if isinstance(ending, NextPartner):
         script.add(400_001, LeaveQueue(BOB))
@@ -133,7 +133,7 @@ def test_who_looks_for_somebody_else_after_the_end_is_told_with_the_reason(
 
 
 def test_of_an_end_that_was_trimmed_the_room_is_told(tmp_path: Path) -> None:
-    """Why it closed is not known then."""
+    """The reason for its end is unknown then."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM).add(2, LeaveRoom(BOB, ROOM))
     script.add(3, NextPartner(ANN, ROOM), NEXT_ROOM)
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
@@ -171,7 +171,7 @@ def test_who_was_left_may_look_for_somebody_else(tmp_path: Path) -> None:
 
 
 def test_patience_may_end_for_the_one_who_came_later(tmp_path: Path) -> None:
-    """The one whose patience ended stands first in the sentence, whoever is first in the room."""
+    """The impatient one comes first in the sentence, whatever the order in the room."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests", interest_patience_ms=5_000)))
     script.enters(0, ANN, "Ann").enters(1_000, BOB, "Bob").add(6_000, MatchDue(BOB), ROOM)
     assert narrated(tmp_path, script)[-1] == (
@@ -180,7 +180,7 @@ def test_patience_may_end_for_the_one_who_came_later(tmp_path: Path) -> None:
 
 
 def test_a_look_after_a_change_of_policy_is_not_patience(tmp_path: Path) -> None:
-    """Under first come, first served nobody holds out; those whom the old matching left waiting are paired."""
+    """First come, first served has no patience; those whom the old matching left waiting are paired."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
     script.enters(0, ANN, "Ann").enters(1_000, BOB, "Bob").add(2_000, AdoptPolicy(Policy()))
     script.add(3_000, MatchDue(BOB), ROOM)
@@ -201,7 +201,7 @@ def test_short_names_are_as_long_as_they_must_be() -> None:
 
 
 def test_a_whole_id_is_meant_even_if_another_begins_with_it() -> None:
-    """What is exact is never ambiguous."""
+    """An exact id is never ambiguous."""
     names = ShortNames(["c_an", "c_ann"], [])
     assert names.connection_of("an") == "c_an"
     assert names.connection_of("c_ann") == "c_ann"
@@ -229,12 +229,12 @@ def test_ids_that_no_broker_makes_are_harmless() -> None:
     ],
 )
 def test_a_name_can_not_pose_as_more(name: str, shown: str) -> None:
-    """What a broker lets in is shown as it is, everything else in quotes."""
+    """A name valid for a broker is shown as it is, all others in quotes."""
     assert shown_name(name) == shown
 
 
 def test_texts_are_quoted_or_counted() -> None:
-    """In full where that is asked for."""
+    """They are in full on request."""
     assert quoted('"hi"\x07') == '"\\"hi\\"\\u0007"'
     assert quoted("a" * 101) == f'"{"a" * 100}"… (101 characters)'
     assert quoted("a" * 101, None) == f'"{"a" * 101}"'

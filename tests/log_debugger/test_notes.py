@@ -37,7 +37,7 @@ def notes_in(lines: list[str]) -> list[str]:
 
 
 def test_replay_tells_each_note_between_its_commits(log: str) -> None:
-    """Before the commit that followed it, in the order of time; a note has no position."""
+    """A note comes before the next commit in the order of time; it has no position."""
     lines = run_ok("replay", log).lines
     assert lines[4:9] == [
         ANN_S,
@@ -57,7 +57,7 @@ def test_replay_tells_each_note_between_its_commits(log: str) -> None:
 
 
 def test_replay_ends_with_the_notes_of_its_end(log: str) -> None:
-    """What was noted after a later commit is not told."""
+    """Notes after a later commit are not told."""
     assert notes_in(run_ok("replay", log, "--to", "3").lines)[1:] == [ANN_S]
     assert notes_in(run_ok("replay", log, "--to", "2").lines)[1:] == []
 

@@ -1,4 +1,4 @@
-"""`-o FILE`: what is written where, whatever stands there."""
+"""`-o FILE`: the written content, its place, and the treatment of an existing file."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def a_log(tmp_path: Path) -> str:
 
 
 def call(command: str, log: str, output: object) -> tuple[str, ...]:
-    """The arguments that write to `output`."""
+    """Return the arguments for writing to `output`."""
     return (*WRITERS[command], log, "-o", str(output))
 
 
 def shell(command: str, log: str, output: str, **redirected: object) -> subprocess.CompletedProcess[str]:
-    """The same, as a process of its own, whose standard output is a pipe unless it is `redirected`."""
+    """Run the same in a process of its own; its standard output is a pipe unless `redirected`."""
     argv = [sys.executable, "-m", "mcp_facade.main", *call(command, log, output)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | redirected
     return subprocess.run(argv, text=True, check=True, timeout=60, **streams)
@@ -43,7 +43,7 @@ def shell(command: str, log: str, output: str, **redirected: object) -> subproce
 @each_writer
 @pytest.mark.parametrize("name", ["-", STDOUT])
 def test_standard_output_gets_it_and_nothing_else(tmp_path: Path, command: str, name: str) -> None:
-    """By either name; what there is to say of it goes to standard error, and no file is made."""
+    """Both names work; remarks go to standard error, and no file is made."""
     done = shell(command, a_log(tmp_path), name)
     assert done.stdout.startswith(BEGINNINGS[command])
     assert done.stdout.endswith("\n")
@@ -53,7 +53,7 @@ def test_standard_output_gets_it_and_nothing_else(tmp_path: Path, command: str, 
 
 @each_writer
 def test_standard_output_may_be_a_file(tmp_path: Path, command: str) -> None:
-    """`-o /dev/fd/1 > FILE`: the file holds what was written, from its beginning to its end."""
+    """`-o /dev/fd/1 > FILE`: the file holds the whole output."""
     log, page = a_log(tmp_path), tmp_path / "page"
     with page.open("w") as file:
         shell(command, log, STDOUT, stdout=file)
@@ -76,7 +76,7 @@ def test_a_pipe_is_written_into(tmp_path: Path, command: str) -> None:
 
 @each_writer
 def test_a_link_is_followed(tmp_path: Path, command: str) -> None:
-    """The link stays, and the file that it names is the one that is replaced."""
+    """The link stays, and the file it names is replaced."""
     log, link, target = a_log(tmp_path), tmp_path / "link", tmp_path / "target"
     target.write_text("old")
     link.symlink_to(target)
@@ -89,7 +89,7 @@ def test_a_link_is_followed(tmp_path: Path, command: str) -> None:
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 @pytest.mark.parametrize("before", [None, 0o600, 0o644, 0o666])
 def test_no_other_user_may_read_it(tmp_path: Path, command: str, before: int | None, umask: int) -> None:
-    """Whatever the umask is, and whatever the file that is replaced allowed."""
+    """The umask and the permissions of the replaced file do not matter."""
     log, page = a_log(tmp_path), tmp_path / "page"
     if before is not None:
         page.touch()
@@ -109,7 +109,7 @@ def test_no_other_user_may_read_it(tmp_path: Path, command: str, before: int | N
 def test_what_another_user_has_put_there_is_not_written_through(
     tmp_path: Path, command: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a directory that both may write, it would lead to a file of this user, or to that other one."""
+    """In a shared directory, the link would lead to a file of this user, or the pipe to the other user."""
     log, name, target = a_log(tmp_path), tmp_path / "page", tmp_path / "target"
     if kind == "pipe":
         os.mkfifo(name)
@@ -139,7 +139,7 @@ def test_a_directory_is_no_file(tmp_path: Path, command: str, name: str) -> None
 
 @each_writer
 def test_no_name_is_no_file(tmp_path: Path, command: str) -> None:
-    """As where a variable of the shell is empty."""
+    """An empty variable of the shell gives such a name."""
     answer = run_command(*call(command, a_log(tmp_path), ""))
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == "chat-broker: the path is missing behind -o; name a file, or - for standard output\n"
@@ -147,7 +147,7 @@ def test_no_name_is_no_file(tmp_path: Path, command: str) -> None:
 
 @each_writer
 def test_the_log_itself_is_never_written_over(tmp_path: Path, command: str) -> None:
-    """By whatever name: a link to it is it."""
+    """A link to the log is refused too."""
     log = a_log(tmp_path)
     link, before = tmp_path / "link", Path(log).read_bytes()
     link.symlink_to(log)

@@ -1,4 +1,4 @@
-"""A log that an operator's own matching decided: what the debugger tells with it, and without it."""
+"""A log decided by an operator's own matching: the debugger's output with it, and without it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MISSING = (
 
 @pytest.fixture(autouse=True)
 def _own_matchings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a test registers and imports."""
+    """Forget the registrations and imports of a test."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     with patch.dict(OWN_MATCHINGS, clear=True), patch.dict(sys.modules):
         yield
@@ -54,7 +54,7 @@ def installed(directory: Path, source: str) -> None:
 
 
 def decided(directory: Path) -> list[Commit]:
-    """A log in which Cat, with an interest, meets Bob, who came after Ann; Dan meets Ann after a while.
+    """Return a log where Cat, with an interest, meets Bob, who came after Ann; Dan meets Ann after a while.
 
     The matching is not known afterwards.
     """
@@ -70,7 +70,7 @@ def decided(directory: Path) -> list[Commit]:
 
 
 def dump(tmp_path: Path) -> str:
-    """The dump of that log."""
+    """Write a dump of that log; return its name."""
     return dumped(tmp_path / "dump.jsonl", decided(tmp_path))
 
 
@@ -82,7 +82,7 @@ def test_a_log_is_checked_by_its_own_matching(tmp_path: Path) -> None:
 
 
 def test_code_that_decides_otherwise_breaks_a_promise(tmp_path: Path) -> None:
-    """The pair is not the one that it names."""
+    """The stored pair is not the one named by the code."""
     log = dump(tmp_path)
     installed(tmp_path, OLDEST)
     answer = run_command("verify", log)
@@ -94,7 +94,7 @@ def test_code_that_decides_otherwise_breaks_a_promise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("verify",), ("test", "--to", "4"), ("replay", "--rejection")])
 def test_what_must_decide_is_refused_in_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
-    """Without the matching, and with one that fails."""
+    """The refusal covers a missing matching and a failing one."""
     name, *options = command
     log = dump(tmp_path)
     answer = run_command(name, log, *options)
@@ -131,7 +131,7 @@ def test_what_decides_nothing_by_it_needs_none(command: str, tmp_path: Path) -> 
 
 
 def test_a_match_is_explained_as_far_as_it_can_be(tmp_path: Path) -> None:
-    """Its reasons are in the operator's code; without it, that is said too."""
+    """The reasons are in the operator's code; without it, a line says so."""
     log = dump(tmp_path)
     explained = f"by the operator's own matching: {NAME} named Bob·b6cd for Cat·0a1b, after 1.0 s; they share nothing"
     without = run_ok("trace", log, "--connection", "Cat").out

@@ -1,4 +1,4 @@
-"""A log whose names were redacted while brokers ran can still be verified, dumped, loaded and trimmed."""
+"""A log with names redacted by running brokers can still be verified, dumped, loaded and trimmed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXTS = re.compile(rb'"(?:name|text|note)[0-9]')
 
 
 def redacted_log(path: Path, matching: MatchingName, seed: int) -> str:
-    """Return the name of a log that several brokers have written and redacted, and are not through with."""
+    """Return the name of a log written by several brokers, with unfinished redactions."""
 
     async def write() -> None:
         history = Histories(SqliteLog(path, STATE_CODEC), seed, replace(FAIR, matching=matching))
@@ -40,7 +40,7 @@ def redacted_log(path: Path, matching: MatchingName, seed: int) -> str:
 @pytest.mark.parametrize("matching", ["first-come", "interests"])
 @pytest.mark.parametrize("seed", [2, 3, 4])
 def test_every_promise_still_holds(matching: MatchingName, seed: int, tmp_path: Path) -> None:
-    """So it is for the file and its snapshots, a dump of it, a file made of that, and what a trim leaves."""
+    """This holds for the file and its snapshots, a dump of it, a file loaded from that, and a trimmed file."""
     log = redacted_log(tmp_path / "log.db", matching, seed)
     verdict = run_ok("verify", log).out
     dump = dump_of(log)
@@ -69,7 +69,7 @@ def test_its_redacted_dump_is_sound(matching: MatchingName, seed: int, tmp_path:
 
 @pytest.mark.parametrize("interests", [("go",), ()])
 def test_a_redacted_dump_of_a_held_room_is_sound(interests: tuple[str, ...], tmp_path: Path) -> None:
-    """A report holds the commit of a member's entry, so one that repeats its interests is redacted before it."""
+    """A report holds the commit of a member's entry, so a later entry with the same interests is redacted before it."""
     script = Script().enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", *interests, room=ROOM)
     script.add(2_000, ReportPartner(BOB, ROOM, "spam")).add(3_000, NextPartner(BOB, ROOM)).add(4_000, LeaveQueue(BOB))
     commits = [redact(one) if isinstance(one.command, NextPartner) else one for one in script.commits]

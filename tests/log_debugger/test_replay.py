@@ -1,4 +1,4 @@
-"""`replay`: what happened, a line a commit, and what there was in the end."""
+"""`replay`: one line for each commit, and the state at the end."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_conversation_reads_like_one(log: str) -> None:
 
 
 def test_a_brokers_file_is_told_as_its_dump_is(tmp_path: Path, log: str) -> None:
-    """Where a log is kept makes no difference."""
+    """The kind of the log makes no difference."""
     assert run_ok("replay", filed(tmp_path / "log.db", conversation().commits)).out == run_ok("replay", log).out
 
 
@@ -109,14 +109,14 @@ def test_position_0_is_before_anything_happened(log: str) -> None:
 
 
 def test_an_empty_log_is_no_error(tmp_path: Path) -> None:
-    """Nothing happened, and that can be told."""
+    """The output says that nothing happened."""
     empty = filed(tmp_path / "log.db", [])
     assert run_ok("replay", empty).lines[0] == "nothing happened"
     assert run_ok("replay", empty, "--json").objects[-1]["state"]["position"] == 0
 
 
 def test_a_position_that_is_not_there_is_named(log: str) -> None:
-    """Whoever asks for too much is told what there is."""
+    """The error names the available range."""
     answer = run_command("replay", log, "--to", "10")
     assert answer.status == 2
     assert "has states from position 0 to 9, and none at 10" in answer.err
@@ -152,7 +152,7 @@ def test_a_time_stands_for_the_last_position_before_it(log: str, time: str, posi
 
 @pytest.mark.parametrize("time", ["soon", "+", "+5", "+5x", "+-5s", "+.5s", "+1.2345s", "24:00", "+12:00", "\x1b[31m"])
 def test_what_is_no_time_is_refused(log: str, time: str) -> None:
-    """In one line, which says how times are written."""
+    """The one-line refusal gives the valid forms of a time."""
     answer = run_command("replay", log, "--at", time)
     assert answer.status == 2
     assert (
@@ -176,7 +176,7 @@ def test_a_time_outside_the_log_is_refused_with_its_span(log: str, time: str) ->
 
 
 def test_the_state_alone_can_be_asked_for(log: str) -> None:
-    """What `replay` prints after the commits, with what is known of a room and a connection."""
+    """The output is the end of `replay`'s, with the details of a room and a connection."""
     for more in ((), ("--to", "5"), ("--at", "+1m", "--room", "91", "--connection", "Ann"), ("--json", "--to", "4")):
         alone = run_ok("replay", log, "--state-only", *more).out
         assert "enters the queue" not in alone
@@ -185,14 +185,14 @@ def test_the_state_alone_can_be_asked_for(log: str) -> None:
 
 
 def test_the_state_alone_of_a_trimmed_log(tmp_path: Path) -> None:
-    """Nothing is said of its base but what is there."""
+    """The output does not mention the base."""
     log = trimmed(tmp_path / "log.db", conversation(), fold(conversation().commits[:4]))
     assert run_ok("replay", log, "--state-only", "--to", "4").lines[0].startswith("after position 4, ")
 
 
 @pytest.mark.parametrize("flags", [("--when", "waiting > 1"), ("--type", "room_closed"), ("--rejection",), ("--step",)])
 def test_the_state_alone_has_no_commits_to_choose(log: str, flags: tuple[str, ...]) -> None:
-    """The flag that asks for some is named."""
+    """The refusal names the offending flag."""
     answer = run_command("replay", log, "--state-only", *flags)
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == (
@@ -225,7 +225,7 @@ def test_only_what_is_wanted_is_told(log: str, filters: tuple[str, ...], positio
 
 
 def test_the_one_that_is_asked_for_is_described(log: str) -> None:
-    """What is known of a connection and a room stands at the end."""
+    """The details of a connection and a room come at the end."""
     lines = run_ok("replay", log, "--connection", "b6", "--room", "91", "--to", "6").lines
     assert lines[-11:] == [
         "Bob·b6cd is c_b6cdb9584dcdbdfe5ccd9fdf41475920",
@@ -279,7 +279,7 @@ def test_last_active_counts_reports_and_no_housekeeping(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_there_is_refused(log: str, filters: tuple[str, ...], refusal: str) -> None:
-    """In one line, which says what there is."""
+    """The one-line refusal names the available values."""
     answer = run_command("replay", log, *filters)
     assert (answer.status, answer.out) == (2, "")
     assert refusal in answer.err
@@ -290,7 +290,7 @@ def test_what_is_not_there_is_refused(log: str, filters: tuple[str, ...], refusa
 @pytest.mark.parametrize("flag", ["--connection", "--room"])
 @pytest.mark.parametrize("command", ["replay", "trace"])
 def test_a_handle_is_not_repeated(log: str, command: str, flag: str, text: str) -> None:
-    """It is a secret, and whoever shows it on a screen has shown it; the line says what to take."""
+    """It is a secret and is not shown on a screen; the line says what to take instead."""
     answer = run_command(command, log, flag, text)
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == (
@@ -300,7 +300,7 @@ def test_a_handle_is_not_repeated(log: str, command: str, flag: str, text: str) 
 
 
 def test_the_beginning_of_two_ids_is_refused(tmp_path: Path) -> None:
-    """Short names are as long as they must be to be told apart, and one that is too short names both."""
+    """Short names are as long as they must be to differ, and a shorter one is answered with both."""
     log = dumped(tmp_path / "log.jsonl", by_interests().commits)
     answer = run_command("replay", log, "--connection", "6f5d")
     assert answer.status == 2
@@ -311,7 +311,7 @@ def test_the_beginning_of_two_ids_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_name_will_do_where_only_one_had_it(tmp_path: Path) -> None:
-    """In whatever case, of the base as well; but an id, or the beginning of one, goes before."""
+    """The case does not matter, and names of the base count; but an id, or the beginning of one, has precedence."""
     script = conversation().enters(440_000, DAN, "b6")
     for log in (
         dumped(tmp_path / "log.jsonl", script.commits),
@@ -323,7 +323,7 @@ def test_a_name_will_do_where_only_one_had_it(tmp_path: Path) -> None:
 
 
 def test_a_name_that_several_had_is_refused_with_all_of_them(tmp_path: Path) -> None:
-    """By their short names, ten at most; also those who had another later."""
+    """At most ten short names are listed, also of people renamed later."""
     script = Script()
     for number in range(12):
         who = ConnectionId(f"c_{number:04x}{'0' * 28}")
@@ -358,7 +358,7 @@ def test_json_holds_what_is_stored_and_who_is_told(log: str) -> None:
 
 
 def test_the_state_as_json_has_everyone(tmp_path: Path) -> None:
-    """The last line says what the lines for people say."""
+    """The last line has the data of the lines for people."""
     log = dumped(tmp_path / "log.jsonl", by_interests().commits)
     state = run_ok("replay", log, "--json", "--to", "5", "--room", "23").objects[-1]["state"]
     assert [(one["connection_id"], one["waited_ms"]) for one in state["queue"]] == [(ANN, 3_000), (BOB, 0)]
@@ -369,7 +369,7 @@ def test_the_state_as_json_has_everyone(tmp_path: Path) -> None:
 
 
 def test_a_redacted_text_is_told_by_its_length(tmp_path: Path) -> None:
-    """What was redacted is not there any more, and the chain holds."""
+    """The text itself is gone, and the chain holds."""
     lines = [redact_line(encode_commit(commit)) for commit in conversation().commits]
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n")
@@ -381,14 +381,14 @@ def test_a_redacted_text_is_told_by_its_length(tmp_path: Path) -> None:
 
 
 def test_a_long_text_is_cut(tmp_path: Path) -> None:
-    """A line stays one that can be read."""
+    """The line stays readable."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM).says(2, BOB, "ab" * 2_000)
     line = run_ok("replay", dumped(tmp_path / "log.jsonl", script.commits)).lines[2]
     assert line.endswith(f'"{"ab" * 50}"… (4,000 characters)')
 
 
 def test_strangers_words_are_never_obeyed(tmp_path: Path) -> None:
-    """Names and texts that no broker lets in come out harmless, on one line, in both forms."""
+    """Invalid names and texts come out harmless, on one line, in both forms."""
     nasty = "\x1b[2J\u202eevil\n\x9b31m\u2028"
     script = Script().store(_stored(EMPTY_TIP, 0, QueueEntered(ANN, f"Ann\n{nasty}", (nasty,))))
     script.enters(1, BOB, "Bob meets Ann·6f5d, and leaves", room=ROOM).says(2, ANN, nasty)
@@ -418,7 +418,7 @@ def test_ids_that_no_broker_made_are_never_obeyed(tmp_path: Path) -> None:
 
 
 def test_a_commit_that_was_altered_ends_the_story(tmp_path: Path) -> None:
-    """What stood before it is told, and one line names the position."""
+    """The commits before it are told, and one line names the position."""
     commits = conversation().commits
     command = msgspec.structs.replace(commits[3].command, text="Goodbye!")
     commits[3] = msgspec.structs.replace(commits[3], command=command)
@@ -436,7 +436,7 @@ def test_a_commit_that_is_missing_ends_the_story(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_commit_ends_the_story(tmp_path: Path) -> None:
-    """The line that can't be read is named by its position."""
+    """One line names the position of the unreadable line."""
     path = tmp_path / "log.jsonl"
     lines = [encode_commit(commit) for commit in conversation().commits]
     lines[3] = lines[3][:-20] + b"}" * 20
@@ -448,7 +448,7 @@ def test_a_line_that_is_no_commit_ends_the_story(tmp_path: Path) -> None:
 
 
 def test_a_commit_of_another_log_ends_the_story(tmp_path: Path) -> None:
-    """One whose hash is right, but which speaks of someone who isn't there, is a fault in the log, and no crash."""
+    """A valid hash with an absent connection is a fault in the log, and no crash."""
     tip = conversation().commits[-1].tip
     event = MessageSent(ROOM, ConnectionId("c_nobody"), ANN, "boo", None)
     strange = _stored(tip, 500_000, event)
@@ -458,7 +458,7 @@ def test_a_commit_of_another_log_ends_the_story(tmp_path: Path) -> None:
 
 
 def test_a_trimmed_log_begins_from_its_base(tmp_path: Path) -> None:
-    """It says that there was more, and knows what that led to."""
+    """It tells of the missing beginning and of its result."""
     script = conversation()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:4]))
     lines = run_ok("replay", log).lines
@@ -475,7 +475,7 @@ def test_a_trimmed_log_begins_from_its_base(tmp_path: Path) -> None:
 
 
 def test_a_decision_that_would_not_be_made_again_is_found(tmp_path: Path) -> None:
-    """`--rejection` shows stored commands that are refused today, or lead to something else."""
+    """`--rejection` shows stored commands that today's rules refuse or decide otherwise."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM)
     said = MessageSent(ROOM, BOB, ANN, "too much", None)
     limited = script.add(2, AdoptPolicy(Policy(messages_per_10s_max=1))).says(3, BOB, "hello").state
@@ -519,7 +519,7 @@ def test_a_step_through_needs_a_terminal(log: str) -> None:
 
 
 def _stored(tip: Tip, at_ms: int, event: QueueEntered | MessageSent) -> Commit:
-    """A commit that no broker made."""
+    """Return a commit of no broker."""
     return commit_after(
         tip,
         EnterQueue(ANN, "Ann", ()),
@@ -553,7 +553,7 @@ def test_a_room_that_is_not_there_yet_is_described_as_such(log: str) -> None:
 
 @pytest.mark.parametrize(("filters", "is_shown"), [((), False), (("--type", "room_closed"), True)])
 def test_progress_is_shown_where_the_story_is_not(log: str, filters: tuple[str, ...], is_shown: bool) -> None:
-    """On a terminal, while commits are looked through that are not told."""
+    """Progress is shown on a terminal, during commits that are not told."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -567,14 +567,14 @@ def test_progress_is_shown_where_the_story_is_not(log: str, filters: tuple[str, 
 
 
 def test_no_calendar_reaches_every_time(tmp_path: Path) -> None:
-    """A time that is no date is told as the number that it is."""
+    """A time beyond the calendar is told as its number."""
     script = Script().enters(10**17, ANN, "Ann")
     log = dumped(tmp_path / "log.jsonl", script.commits)
     assert f"after position 1, {START_MS + 10**17} ms (00:00:00.000):" in run_ok("replay", log).lines
 
 
 def test_a_gap_in_a_brokers_file_is_named_where_it_is(tmp_path: Path) -> None:
-    """What stands before it is told, as of any log that breaks off."""
+    """The commits before it are told, as in any incomplete log."""
     log = filed(tmp_path / "log.db", conversation().commits)
     db = apsw.Connection(str(tmp_path / "log.db"))
     db.execute("DELETE FROM commits WHERE position = 5")
@@ -587,7 +587,7 @@ def test_a_gap_in_a_brokers_file_is_named_where_it_is(tmp_path: Path) -> None:
 
 
 def test_what_was_trimmed_is_not_told_twice(tmp_path: Path) -> None:
-    """Whoever asks for what stands behind a position below the base gets each commit from the base on once."""
+    """A request from below the base gets each commit from the base on once."""
     commits = conversation().commits
     log = trimmed(tmp_path / "log.db", conversation(), fold(commits[:4]))
     with pytest.MonkeyPatch.context() as patch, closing(open_source(log)) as source:

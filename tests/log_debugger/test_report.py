@@ -1,4 +1,4 @@
-"""The report: its columns say what the fold says, and its page is safe whatever is in the log."""
+"""The report: its columns agree with the fold, and its page is safe with any log."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def data_of(
     delivery_records: Sequence[DeliveryRecord] | None = None,
     recorded_after: Position = 0,
 ) -> dict[str, Any]:
-    """What the page is given for `commits`, as the page reads it."""
+    """Return the page's data for `commits`, as the page reads it."""
     folded = FoldedLog(base, texts=texts)
     list(folded.fold(commits))
     data: dict[str, Any] = json.loads(embedded(page_data("chat.jsonl", folded, delivery_records, recorded_after)))
@@ -63,7 +63,7 @@ def data_of(
 
 
 def unpacked(text: str) -> list[Any]:
-    """The numbers that `packed` or `ascending` made `text` from."""
+    """Return the numbers in `text`, written by `packed` or `ascending`."""
     column = array(text.removeprefix("+")[0], base64.b64decode(text.removeprefix("+")[1:]))
     return list(accumulate(column)) if text.startswith("+") else list(column)
 
@@ -75,7 +75,7 @@ def rows(table: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def told_at(data: dict[str, Any], moment: int) -> tuple[set[str], set[tuple[str, str, str]]]:
-    """Who waits, and which rooms are open with whom, as the page has it after `moment`."""
+    """Return the waiting people and the open rooms with their members, as the page has them after `moment`."""
     people = [None, *data["people"]]
     waiting = {people[one["who"]] for one in rows(data["wait"]) if one["start"] <= moment < one["end"]}
     open_rooms = {
@@ -94,14 +94,14 @@ def folded_at(state: State) -> tuple[set[ConnectionId], set[tuple[RoomId, Connec
 
 @given(st.lists(st.integers(-(2**52), 2**52)) | st.lists(st.integers(0, 300)) | st.lists(st.integers(-40_000, 70_000)))
 def test_columns_come_back_as_they_were(numbers: list[int]) -> None:
-    """Whatever their width, packed numbers are the same numbers."""
+    """Packed numbers are the same numbers at any width."""
     assert unpacked(packed(numbers)) == numbers
     assert unpacked(ascending(sorted(numbers))) == sorted(numbers)
 
 
 @pytest.mark.parametrize("matching", ["first-come", "interests"])
 def test_the_page_knows_the_queue_and_the_rooms_of_every_position(matching: MatchingName) -> None:
-    """At each position, who waits and which rooms are open is what the fold says."""
+    """At each position, the waiting people and the open rooms are those of the fold."""
     commits = crowd(300, matching=matching)
     data, state = data_of(commits), INITIAL_STATE
     assert told_at(data, 0) == (set(), set())
@@ -112,7 +112,7 @@ def test_the_page_knows_the_queue_and_the_rooms_of_every_position(matching: Matc
 
 
 def test_a_trimmed_log_begins_with_the_state_of_its_base() -> None:
-    """Who waits and chats at the base does so from the page's first moment on."""
+    """People waiting or chatting at the base do so from the page's first moment on."""
     commits = [*log_of(*CHAT), *log_of(enter(CAT), state=fold(log_of(*CHAT)))]
     base = fold(commits[:4])
     data = data_of(log_of(leave(ANN, RoomId("r_2")), state=base, step_ms=60_000), base)
@@ -136,7 +136,7 @@ def test_whom_an_event_tells_is_whom_the_commit_tells() -> None:
 
 
 def test_handings_stand_at_their_commits() -> None:
-    """Who was handed what, how, and how long after the commit; what is of no commit in the page is left out."""
+    """Each delivery has its recipient, way and delay after the commit; records without a commit are left out."""
     commits = log_of(*CHAT)
     late = [DeliveryRecord(3, BOB, "result", commits[2].at_ms + 40), DeliveryRecord(2, ANN, "get", commits[1].at_ms)]
     data = data_of(commits, delivery_records=[*late, DeliveryRecord(9, BOB, "get", 0)])
@@ -150,12 +150,12 @@ def test_handings_stand_at_their_commits() -> None:
 
 @pytest.mark.parametrize("matching", ["first-come", "interests"])
 def test_a_sound_log_has_no_red(matching: MatchingName) -> None:
-    """No promise is broken in what the broker itself made, under either matching."""
+    """A broker's own log breaks no promise, under either matching."""
     assert data_of(crowd(600, people=200, every_ms=1_500, matching=matching))["breaches"] == []
 
 
 def test_breaches_are_those_of_the_checks() -> None:
-    """A commit that breaks a promise, and can be folded, is marked with what the check says, and the fold goes on."""
+    """A commit with a broken promise is marked with the check's text if it can be folded, and the fold goes on."""
     before = fold(log_of(enter(ANN), enter(BOB)))
     stranger = said(CAT, ANN, room=RoomId("r_2"))
     entry = log_of(enter(CAT), state=before, step_ms=0)[0]
@@ -170,7 +170,7 @@ def test_breaches_are_those_of_the_checks() -> None:
 
 
 def test_an_altered_commit_is_marked_and_folded() -> None:
-    """A commit that is not what was stored breaks the chain, and what follows is still shown."""
+    """An altered commit breaks the chain, and later commits are still shown."""
     commits = log_of(*CHAT)
     commits[0] = msgspec.structs.replace(commits[0], command=enter(ANN, "Eve"))
     data = data_of(commits)
@@ -180,7 +180,7 @@ def test_an_altered_commit_is_marked_and_folded() -> None:
 
 
 def test_a_missing_commit_ends_the_page() -> None:
-    """Nothing can be folded behind a gap: the page says so, and shows what stands before."""
+    """Nothing can be folded after a gap: the page says so, and shows the commits before."""
     commits = log_of(*CHAT)
     data = data_of([commits[0], commits[2]])
     assert data["stopped"] == "expected the commit at position 2, found 3"
@@ -189,7 +189,7 @@ def test_a_missing_commit_ends_the_page() -> None:
 
 
 def test_a_commit_that_can_not_be_folded_is_the_last() -> None:
-    """What contradicts the state ends the page, with the promise that it breaks."""
+    """A contradiction to the state ends the page, with the broken promise."""
     commits = log_of(enter(ANN))
     nobody = commit_after(commits[0].tip, LeaveQueue(CAT), Facts(NOON_MS * 2), [opened(BOB, CAT, RoomId("r_1"))])
     data = data_of([*commits, nobody, *log_of(enter(BOB))])
@@ -216,14 +216,14 @@ def test_the_command_takes_the_notes_of_the_file(tmp_path: Path) -> None:
 
 
 def test_redacted_texts_are_their_length() -> None:
-    """Of a redacted message or note, the page has how long it was; a redacted name and interest is said to be one."""
+    """The page has the length of a redacted message or note, and marks redacted names and interests."""
     data = data_of([redact(one) for one in log_of(*CHAT)])
     assert (data["said"], data["names"], data["interests"]) == ([len("hello there")], ["[redacted]"], [])
     assert data_of([redact(one) for one in fair_company().commits])["note"]["value"] == [len("sells watches")]
 
 
 def test_the_page_knows_a_report_and_who_had_to_be_avoided() -> None:
-    """By category and note; and at each search, those whom it may not meet, with the time since they met."""
+    """A report has its category and note; each search has the excluded partners, with the time since they met."""
     data = data_of(fair_company().commits)
     events = [{**one, "kind": data["kinds"][one["kind"]]} for one in rows(data["event"])]
     assert [data["reasons"][one["reason"]] for one in events if one["kind"] == "partner_reported"] == ["spam"]
@@ -240,7 +240,7 @@ def test_the_page_knows_a_report_and_who_had_to_be_avoided() -> None:
 
 
 def test_a_wait_after_a_missed_match_has_its_old_place() -> None:
-    """Counted from the base, as its time is from the beginning; and likewise for who waits in the base."""
+    """The place counts from the base, and the time from the beginning; so do those of people waiting in the base."""
     commits = fair_company().commits
     assert data_of(commits)["requeued"] == [[4, 2, 1_000]]
     base = fold(commits[:4])
@@ -263,14 +263,14 @@ def test_without_texts_nothing_that_was_typed_is_in_the_page() -> None:
 
 
 def test_embedded_json_is_the_same_data_without_markup() -> None:
-    """Nothing in the block can end it or begin a comment, and it reads back as what it was."""
+    """The block has no character to end it or begin a comment, and it reads back unchanged."""
     text = embedded({"said": [HOSTILE]})
     assert json.loads(text) == {"said": [HOSTILE]}
     assert not set("<>&\u2028\u2029") & set(text)
 
 
 class _Elements(HTMLParser):
-    """All elements, and what the scripts and the style hold."""
+    """All elements, and the contents of the scripts and the style."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -291,13 +291,13 @@ class _Elements(HTMLParser):
         self.is_raw = False
 
     def handle_data(self, data: str) -> None:
-        """Note what stands in the newest script or style."""
+        """Add to the content of the newest script or style."""
         if self.is_raw:
             self.raw[-1] += data
 
 
 def hostile_page() -> str:
-    """A page in which everything that a person, or a forged dump, can choose is hostile."""
+    """Return a page where all text chosen by a person, or by a forged dump, is hostile."""
     who, other, room = ConnectionId(f"c_{HOSTILE}"), ConnectionId(f"d_{HOSTILE}"), RoomId(f"r_{HOSTILE}")
     commits = log_of(enter(who, HOSTILE, HOSTILE), enter(other, HOSTILE))
     last = commits[1].events[-1]
@@ -339,14 +339,14 @@ def test_the_page_allows_itself_nothing_but_its_own_script_and_style() -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_commits_are_less_than_a_megabyte() -> None:
-    """The page stays small enough to be sent to somebody."""
+    """The page stays small enough to send."""
     folded = FoldedLog(INITIAL_STATE)
     list(folded.fold(crowd(10_000, people=400, every_ms=2_000)))
     assert len(page(page_data("x", folded, None)).encode()) < 1_000_000
 
 
 def dump(path: Path, commits: Sequence[Commit]) -> Path:
-    """A file that holds `commits` as a dump does."""
+    """Write `commits` as a dump; return its path."""
     path.write_bytes(b"".join(encode_commit(one) + b"\n" for one in commits))
     return path
 
@@ -357,7 +357,7 @@ def report(*arguments: object) -> int:
 
 
 def test_the_command_writes_the_page_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says where the page is, how many commits are in it and how big it is; a page that was there is replaced."""
+    """It says where the page is, how many commits are in it and how big it is; an existing page is replaced."""
     log, output = dump(tmp_path / "chat.jsonl", log_of(*CHAT)), tmp_path / "page.html"
     output.write_text("old")
     assert report(log, "-o", output) == 0
@@ -371,14 +371,14 @@ def test_the_command_writes_the_page_and_one_line(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("name", ["a chat?.jsonl", "no #1.jsonl"])
 def test_the_page_is_called_as_the_log_is(tmp_path: Path, name: str) -> None:
-    """Also where that looks like a piece of an address."""
+    """This includes names like a piece of an address."""
     output = tmp_path / "page.html"
     assert report(dump(tmp_path / name, log_of(*CHAT)), "-o", output) == 0
     assert f'"log":"{name}"' in output.read_text("utf-8")
 
 
 def test_the_command_tells_of_broken_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A log that is broken, or can't be read to its end, still makes a page; the exit status is 1, as for `verify`."""
+    """A broken or partly unreadable log still makes a page; the exit status is 1, as for `verify`."""
     commits = log_of(*CHAT)
     log = dump(tmp_path / "chat.jsonl", [commits[0], commits[2]])
     assert report(log, "--output", tmp_path / "page.html", "--no-texts") == 1
@@ -397,7 +397,7 @@ def test_the_command_tells_of_broken_promises(tmp_path: Path, capsys: pytest.Cap
 def test_damage_in_a_brokers_file_ends_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], sql: str, what: str
 ) -> None:
-    """What stands before it is there, the promise is in red, and where the log lies is not said."""
+    """Commits before the damage are there, the promise is in red, and the log's directory is not named."""
     output = tmp_path / "page.html"
     with contextlib.closing(SqliteFile(tmp_path / "chat.db")) as file:
         file.append(log_of(*CHAT), expected=EMPTY_TIP)
@@ -420,7 +420,7 @@ def test_an_empty_log_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_brokers_file_says_how_things_were_handed_over(tmp_path: Path) -> None:
-    """Of a log on disk, the page has the notes of what reached whom."""
+    """The page for a log on disk has its delivery records."""
     commits, output = log_of(*CHAT), tmp_path / "page.html"
     file = SqliteFile(tmp_path / "chat.db")
     file.append(commits, expected=EMPTY_TIP)
@@ -434,7 +434,7 @@ def test_a_brokers_file_says_how_things_were_handed_over(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("output", ["missing/page.html", ".", "chat.jsonl"])
 def test_what_can_not_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str) -> None:
-    """A folder that isn't there, a folder in the file's place, or the log itself: exit 2, and nothing is touched."""
+    """A missing folder, a folder in the file's place, or the log itself: exit 2, and nothing is touched."""
     log = dump(tmp_path / "chat.jsonl", log_of(*CHAT))
     before = log.read_bytes()
     assert report(log, "-o", tmp_path / output) == 2

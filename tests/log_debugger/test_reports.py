@@ -1,4 +1,4 @@
-"""`reports`: what people reported, with the conversations, for the operator."""
+"""`reports`: reports by members, with the conversations, for the operator."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LISTED = """\
 
 
 def reported() -> Script:
-    """Ann reports Bob, and Bob meets Cat, who reports him too; then Bob reports Ann."""
+    """Return a log with three reports: Bob by Ann, Bob by Cat after they met, and Ann by Bob."""
     script = Script().enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", room=ROOM)
     script.says(2_000, BOB, "You fool.\x1b[2J").says(3_000, ANN, "Stop it!").add(4_000, LeaveRoom(BOB, ROOM))
     script.add(5_000, ReportPartner(ANN, ROOM, "harassment", "he was\nrude"))
@@ -54,7 +54,7 @@ def log(tmp_path: Path) -> str:
 
 
 def test_each_report_has_a_line(log: str) -> None:
-    """Its id, time and category, who reported whom and where, and how much can be read of it."""
+    """The line has its id, time and category, both members, the room, and how much of the conversation is readable."""
     assert run_ok("reports", log).out == LISTED
 
 
@@ -100,7 +100,7 @@ report 6, 2026-09-21T14:13:25.000Z: harassment
 
 
 def test_all_can_be_exported(tmp_path: Path, log: str) -> None:
-    """One document that says which log it is of, readable by its owner alone."""
+    """The document names its log and is readable by its owner alone."""
     path, tip = tmp_path / "reports.json", reported().commits[-1]
     assert run_ok("reports", log, "--export", str(path)).out == f"{path}: 3 reports\n"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -162,7 +162,7 @@ def test_what_was_redacted_is_gone(tmp_path: Path) -> None:
 
 
 def test_what_was_trimmed_is_gone(tmp_path: Path) -> None:
-    """The list says up to where; a room that began before has the rest of it."""
+    """The list names the trimmed part; a room from before it has its remaining messages."""
     script, name = reported(), tmp_path / "log.db"
     log = trimmed(name, script, states_of(script.commits)[3])
     lines = run_ok("reports", log).lines
@@ -175,7 +175,7 @@ def test_what_was_trimmed_is_gone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "why"), [(1, "; there are no reports yet"), (10, "; there are 6, 9, 10")])
 def test_an_unknown_id_is_an_error(count: int, why: str, tmp_path: Path) -> None:
-    """It names the ids that there are."""
+    """The error names the existing ids."""
     log = dumped(tmp_path / "log.jsonl", reported().commits[:count])
     answer = run_command("reports", log, "--show", "7")
     assert (answer.status, answer.err) == (2, f"chat-broker: there is no report 7 in {log}{why}\n")
@@ -199,7 +199,7 @@ def test_a_log_without_reports_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("words", "position"), [("You fool.", 3), ("rude", 6)])
 def test_altered_evidence_is_an_error(words: str, position: int, tmp_path: Path) -> None:
-    """A message or a note that is not what its commit's id says is neither shown nor exported."""
+    """An altered message or note is neither shown nor exported."""
     dump = Path(dumped(tmp_path / "log.jsonl", reported().commits))
     dump.write_text(dump.read_text().replace(words, "I will find you"))
     for arguments in ((), ("--show", "6"), ("--export", "-")):
@@ -219,14 +219,14 @@ def test_a_dump_may_be_spaced_as_other_programs_write_json(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("asked", ["0", "-1"])
 def test_nothing_was_trimmed_before_the_first_position(asked: str, log: str) -> None:
-    """An id that no report can have is told as any other unknown one."""
+    """An impossible id is told as any other unknown one."""
     failed = run_command("reports", log, f"--show={asked}")
     assert failed.status == 2
     assert f"there is no report {asked} in " in failed.err
 
 
 def test_an_export_without_a_path_is_refused(log: str) -> None:
-    """As where a variable of the shell is empty; the option is named as it was written."""
+    """An empty variable of the shell gives such a path; the option is named as it was written."""
     answer = run_command("reports", log, "--export", "")
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == ("chat-broker: the path is missing behind --export; name a file, or - for standard output\n")

@@ -58,7 +58,7 @@ SECONDS_MAX = 30
 
 
 class Seen(msgspec.Struct):
-    """What a stepper shows in the end."""
+    """The final view of a stepper."""
 
     position: Position
     where: str
@@ -69,7 +69,7 @@ class Seen(msgspec.Struct):
 
 
 def seen(log: str, *keys: str, at: Position | None = None, filter_text: str = "") -> Seen:
-    """What somebody sees who steps through `log` and presses `keys`; one in quotes is typed."""
+    """Step through `log` with `keys`; one in quotes is typed. Return the final view."""
     with closing(open_source(log)) as source:
         cache = HistoryCache(source)
         app = Stepper(cache, typed_filter(filter_text, cache), filter_text, at, start_of(source))
@@ -141,7 +141,7 @@ def test_keys_lead_everywhere(log: str) -> None:
 
 
 def test_a_commit_and_what_it_changed_stand_side_by_side(log: str) -> None:
-    """The commit with all that is in it, and the state with marks at what is other than before."""
+    """The commit has all its contents, and the state marks each change."""
     here = seen(log, at=6)
     assert here.where == "position 6 of 9, 2026-09-21T14:14:20.000Z (00:01:00.000)"
     for part in ("NextPartner(", "RoomClosed(", "RoomOpened(", "Ann·6f5d hears partner.disconnected", "the same"):
@@ -159,7 +159,7 @@ def test_a_commit_and_what_it_changed_stand_side_by_side(log: str) -> None:
 
 
 def test_who_moves_up_in_the_queue_is_marked(tmp_path: Path) -> None:
-    """As `diff` does it: with the place that they had; those who stay where they were are not."""
+    """The mark has their former place, as in `diff`; unmoved people have none."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(1_000, ANN, "Ann", "go")
     script.enters(2_000, BOB, "Bob").enters(3_000, CAT, "Cat").enters(4_000, DAN, "Dan").add(5_000, LeaveQueue(BOB))
     with closing(open_source(dumped(tmp_path / "log.jsonl", script.commits))) as source:
@@ -235,7 +235,7 @@ def test_what_to_stop_at_can_be_asked_for_meanwhile(log: str) -> None:
 
 @pytest.mark.parametrize("asked", ["room == ffff", "room", "type == nothing", "waiting >", "'", "time > 15:00:00"])
 def test_a_question_that_can_not_be_read_is_answered(log: str, asked: str) -> None:
-    """What is wrong is said, and nothing else happens."""
+    """The error is shown, and nothing else happens."""
     here = seen(log, "b", f"'{asked}'", "enter")
     assert here.position == 1
     assert here.note
@@ -244,7 +244,7 @@ def test_a_question_that_can_not_be_read_is_answered(log: str, asked: str) -> No
 
 
 def test_a_question_that_can_not_be_read_can_be_mended(log: str) -> None:
-    """What was typed stays, with the question open; the condition that is wrong is named."""
+    """The typed text stays, with the question open; the wrong condition is named."""
     here = seen(log, "b", "'room == 2370 and wating > 0'", "enter")
     assert here.note.startswith('the filter, column 18: "wating" is no name of a filter, which are ')
     assert seen(log, "j", "'6x'", "enter").note.startswith(
@@ -256,7 +256,7 @@ def test_a_question_that_can_not_be_read_can_be_mended(log: str) -> None:
 
 
 def test_a_jump_beyond_an_end_is_told(tmp_path: Path, log: str) -> None:
-    """It leads to the end, and says so; the keys that walk stop there without a word."""
+    """The jump leads to the end, and says so; the keys for single steps stop there silently."""
     far = seen(log, "j", "'600'", "enter")
     assert (far.position, far.note) == (9, "there is no position 600: the log goes from 0 to 9")
     script = conversation()
@@ -267,13 +267,13 @@ def test_a_jump_beyond_an_end_is_told(tmp_path: Path, log: str) -> None:
 
 @pytest.mark.parametrize("key", ["x", "f5", "tab"])
 def test_a_key_that_means_nothing_leads_to_those_that_do(log: str, key: str) -> None:
-    """As `?` does, which comes first in the last line."""
+    """The answer names `?`, the first key of the last line."""
     assert seen(log, key).note == "that key does nothing; ? lists those that do"
     assert seen(log, "right", key).position == 2
 
 
 def test_every_key_is_listed(log: str) -> None:
-    """`?` says what each of them does."""
+    """`?` explains each of them."""
     note = seen(log, "question_mark").note
     for binding in Stepper.BINDINGS:
         assert isinstance(binding, Binding)
@@ -282,7 +282,7 @@ def test_every_key_is_listed(log: str) -> None:
 
 
 def test_the_key_for_all_keys_is_seen_on_a_narrow_screen(log: str) -> None:
-    """Where there is no room for the others."""
+    """It comes first even without room for the others."""
     with closing(open_source(log)) as source:
         app = Stepper(HistoryCache(source), CommitFilter(), "", None, start_of(source))
 
@@ -324,7 +324,7 @@ def test_a_decision_that_is_refused_today_is_found(tmp_path: Path) -> None:
 
 
 def test_markup_and_escapes_in_texts_are_only_shown(tmp_path: Path) -> None:
-    """What strangers type styles nothing."""
+    """Texts typed by people style nothing."""
     event = QueueEntered(ANN, "[red]Ann[/red]\x1b[2J", ())
     commit = commit_after(EMPTY_TIP, SendMessage(ANN, ROOM, "x", None), Facts(START_MS, ROOM, "salt"), [event])
     here = seen(dumped(tmp_path / "log.jsonl", Script().store(commit).commits))
@@ -340,7 +340,7 @@ def test_an_empty_log_can_be_looked_at(tmp_path: Path) -> None:
 
 
 def test_a_trimmed_log_begins_at_its_base(tmp_path: Path) -> None:
-    """The first state is the one that stands in for what is gone."""
+    """The first state is the base."""
     script = conversation()
     here = seen(trimmed(tmp_path / "log.db", script, fold(script.commits[:4])), "g", "left")
     assert here.position == 4
@@ -349,7 +349,7 @@ def test_a_trimmed_log_begins_at_its_base(tmp_path: Path) -> None:
 
 
 def test_a_broken_log_can_be_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
-    """The last position that there is says what is wrong behind it."""
+    """The last readable position has a note about the fault after it."""
     commits = conversation().commits
     commits[5] = msgspec.structs.replace(commits[5], at_ms=commits[5].at_ms + 1)
     here = seen(dumped(tmp_path / "log.jsonl", commits), "G")
@@ -380,7 +380,7 @@ def test_a_log_that_grows_is_taken_in_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_log_that_grows_is_followed_until_a_key_leads_elsewhere(tmp_path: Path) -> None:
-    """`t` goes to the last commit, and to each that comes."""
+    """`t` goes to the last commit, and to each new one."""
     commits = conversation().commits
     log = filed(tmp_path / "log.db", commits[:3])
     with closing(open_source(log)) as source:
@@ -418,7 +418,7 @@ def test_a_log_that_grows_is_followed_until_a_key_leads_elsewhere(tmp_path: Path
 
 
 def test_why_two_met_is_told_where_they_did(tmp_path: Path, log: str) -> None:
-    """In the words of `trace`; and why one who came met nobody."""
+    """The words are those of `trace`; a fruitless entry has its reason too."""
     here = seen(log, at=2)
     assert "why they met\n   first come, first served: Ann·6f5d was the head of the queue, with 41.2 s\n" in here.commit
     assert "nobody else waited\n" in here.commit
@@ -430,7 +430,7 @@ def test_why_two_met_is_told_where_they_did(tmp_path: Path, log: str) -> None:
 
 
 def test_when_it_was_handed_over_is_told_of_each_notification(tmp_path: Path, log: str) -> None:
-    """As `trace` does; a dump doesn't know, and where nobody was told there is nothing to say."""
+    """The form is that of `trace`; a dump has no records, and a commit without notifications has no such lines."""
     records = [DeliveryRecord(2, ANN, "get", START_MS + 41_203), DeliveryRecord(3, ANN, "result", START_MS + 42_300)]
     here = seen(filed(tmp_path / "log.db", conversation().commits, records), at=2)
     assert "handed over\n   handed to Ann·6f5d: the GET stream of a session after 3 ms\n" in here.commit
@@ -474,7 +474,7 @@ def test_to_step_back_folds_no_more_than_a_block(long_source: Source) -> None:
 
 
 def _counting(source: Source) -> list[int]:
-    """How many lines are taken from `source` from now on, one entry for each."""
+    """Count the lines taken from `source` from now on, with one entry for each."""
     taken: list[int] = []
     lines = source.lines
 
@@ -488,7 +488,7 @@ def _counting(source: Source) -> list[int]:
 
 
 def test_a_snapshot_saves_the_way_to_the_end(tmp_path: Path) -> None:
-    """A leap to the end of a log with snapshots starts at the newest, and knows all but who talked for how long."""
+    """A jump to the end of a log with snapshots starts at the newest; only the lengths of talks are then unknown."""
     script = long_script(6 * BLOCK_COMMITS)
     log = filed(tmp_path / "log.db", script.commits)
     state = fold(script.commits[: 4 * BLOCK_COMMITS + 7])
@@ -520,7 +520,7 @@ def test_a_search_crosses_blocks_in_both_directions(long_log: tuple[str, list[Co
 
 
 def test_a_long_queue_is_cut(tmp_path: Path) -> None:
-    """Those at the head, and whoever came or went."""
+    """The rows are those of the head, and all changed ones."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
     for number in range(30):
         script.enters(number, ConnectionId(f"c_{number:04x}"), "Anonymous")
@@ -554,7 +554,7 @@ def test_it_runs_in_a_real_terminal(log: str) -> None:
 
 
 def _read_until(terminal: int, text: bytes | None) -> None:
-    """Take what is shown until it has `text` in it, or until it ends."""
+    """Read the output until it has `text` in it, or until it ends."""
     shown, deadline = b"", time.monotonic() + SECONDS_MAX
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 1)[0]:

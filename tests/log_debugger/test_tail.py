@@ -34,7 +34,7 @@ def log(tmp_path: Path) -> str:
 
 
 def appends(path: Path, commits: Sequence[Commit]) -> Callable[[], None]:
-    """Return a function that appends `commits`, as a running broker does."""
+    """Return a function for appending `commits` as a running broker does."""
 
     def append() -> None:
         with SqliteFile(path / "log.db", "share") as broker:
@@ -44,7 +44,7 @@ def appends(path: Path, commits: Sequence[Commit]) -> Callable[[], None]:
 
 
 def test_new_commits_are_told_in_the_lines_of_replay(tmp_path: Path, log: str) -> None:
-    """From the end of the log on, each once, in order."""
+    """Each commit after the end of the log is told once, in order."""
     answer = tailed(log, meanwhile=[appends(tmp_path, COMMITS[5:7]), lambda: None, appends(tmp_path, COMMITS[7:])])
     assert (answer.status, answer.err) == (0, "")
     replayed = run_ok("replay", log).lines[5:9]
@@ -79,7 +79,7 @@ def test_a_place_that_is_not_there_is_refused(log: str, where: str, says: str) -
 
 
 def test_filters_are_those_of_replay(tmp_path: Path, log: str) -> None:
-    """An expression, and the flags that are short for some."""
+    """An expression works, and so do the short flags."""
     answer = tailed(log, "--when", "person == Bob and wait > 1s", meanwhile=[appends(tmp_path, COMMITS[5:])])
     assert [line[:7].strip() for line in answer.lines] == ["6", "9"]
     flags = ("--type", "room_closed", "--type", "queue_left", "--connection", "Bob", "--room", "91")
@@ -101,7 +101,7 @@ def test_programs_get_the_objects_of_replay(tmp_path: Path, log: str) -> None:
 
 
 def test_a_new_connection_has_the_name_that_other_commands_print(tmp_path: Path, log: str) -> None:
-    """One whose id begins as that of another makes the short names of both longer."""
+    """A new id with the same beginning as another makes the short names of both longer."""
     eve = ConnectionId("c_0a1b99999999999999999999999999ff")
     commits = Script(fold(COMMITS[:5])).enters(50_000, eve, "Eve", room=NEXT_ROOM).commits
     (line,) = tailed(log, meanwhile=[appends(tmp_path, commits)]).lines
@@ -129,7 +129,7 @@ def test_nothing_is_written(log: str) -> None:
 
 
 def test_a_dump_is_refused(tmp_path: Path) -> None:
-    """It does not grow, and the line says what does."""
+    """It does not grow; the line names the kinds of logs to follow."""
     dump = dumped(tmp_path / "log.jsonl", COMMITS)
     for name in (dump, "-", "https://127.0.0.1:1/log.jsonl"):
         answer = run_command("tail", name)
@@ -157,7 +157,7 @@ def test_a_store_that_goes_away_is_waited_for_and_told_once(tmp_path: Path, log:
 
 
 def test_a_log_that_was_trimmed_too_soon_is_an_error(tmp_path: Path, log: str) -> None:
-    """Commits are gone that were not told."""
+    """Some commits were trimmed before they were told."""
     state = fold(COMMITS[:8])
     with closing(open_source(log)) as source:
         follower = Follower(source, names_of(source), 5, lambda error: None)

@@ -56,12 +56,12 @@ FETCHED = "most likely no stream of theirs was open, and no call of theirs has f
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A broker's file of a conversation, with notes of what was handed over."""
+    """Write a conversation with delivery records into a broker's file; return its name."""
     return filed(tmp_path / "log.db", conversation().commits, HANDINGS)
 
 
 def test_a_room_has_its_messages_and_where_they_went(log: str) -> None:
-    """Who met and why, what was said, when and by what it was handed over, and how it ended."""
+    """The life has the match with its reason, each message with its time and deliveries, and the end."""
     assert (
         run_ok("trace", log, "--room", "2370").out
         == f"""\
@@ -103,21 +103,21 @@ def test_a_connection_has_each_stay_and_each_room_in_turn(log: str) -> None:
 
 
 def test_only_the_part_of_a_commit_that_is_theirs_counts(log: str) -> None:
-    """The one who was left is not in the room that the other went to."""
+    """The partner left behind is not in the next room."""
     answer = run_ok("trace", log, "--connection", "6f5d")
     assert "1 stay in the queue (41.2 s); 1 room; 2 messages" in answer.out
     assert "handed to Anonymous" not in answer.out
 
 
 def test_a_dump_says_that_it_has_no_notes(tmp_path: Path) -> None:
-    """Where nothing is noted, nothing is said of what was handed over."""
+    """Without delivery records, no delivery is mentioned."""
     answer = run_ok("trace", dumped(tmp_path / "log.jsonl", conversation().commits), "--room", "2370")
     assert answer.lines[1] == NOT_NOTED
     assert "handed to" not in answer.out
 
 
 def test_a_lost_note_is_not_taken_for_a_lost_message(tmp_path: Path) -> None:
-    """Whoever was handed something later has read past it."""
+    """A connection with a later delivery has read past the message."""
     delivery_records = [DeliveryRecord(7, BOB, "result", START_MS + 430_000)]
     answer = run_ok("trace", filed(tmp_path / "log.db", conversation().commits, delivery_records), "--room", "2370")
     assert (
@@ -128,7 +128,7 @@ def test_a_lost_note_is_not_taken_for_a_lost_message(tmp_path: Path) -> None:
 
 
 def test_of_the_last_second_nothing_is_concluded(tmp_path: Path) -> None:
-    """Notes come up to a second late, so that one is missing says nothing yet."""
+    """Records come up to a second late, so a missing one means nothing yet."""
     script = conversation()
     script.enters(440_000, ANN, "Ann").enters(441_000, BOB, "Bob", room=LAST_ROOM)
     script.says(442_000, BOB, "Hello again.", LAST_ROOM).says(443_500, ANN, "And to you!", LAST_ROOM)
@@ -197,7 +197,7 @@ def test_a_real_broker_s_end_is_known(tmp_path: Path, is_killed: bool) -> None:
 
 
 def test_a_file_that_was_loaded_has_notes_of_what_came_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what stood in the dump nothing can be known, unless it was handed over since."""
+    """The deliveries of the dump's commits are unknown, except for those made since."""
     script = conversation()
     dump = Path(dumped(tmp_path / "dump.jsonl", script.commits[:4]))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(dump.read_bytes())))
@@ -235,7 +235,7 @@ def test_a_note_is_no_later_than_is_reckoned_with() -> None:
 
 
 def test_shared_interests_are_the_reason(tmp_path: Path) -> None:
-    """What the two share, who else waited, and what those shared."""
+    """The reason names the shared interests, the others in the queue, and their shared interests."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann", "chess")
     script.enters(1_000, CAT, "Cat", "go", "tea").enters(3_000, DAN, "Dan", "film", "go", "tea", room=ROOM)
     lines = run_ok("trace", dumped(tmp_path / "log.jsonl", script.commits), "--room", "2370").lines
@@ -246,7 +246,7 @@ def test_shared_interests_are_the_reason(tmp_path: Path) -> None:
 
 
 def test_patience_is_the_reason_where_nothing_is_shared(tmp_path: Path) -> None:
-    """Whose patience had ended, and after how long."""
+    """The reason names the member whose patience had ended, and its length."""
     lines = run_ok("trace", dumped(tmp_path / "log.jsonl", by_interests().commits), "--connection", "b6").lines
     assert (
         "                       1 other waited, but none shared an interest with them, "
@@ -259,7 +259,7 @@ def test_patience_is_the_reason_where_nothing_is_shared(tmp_path: Path) -> None:
 
 
 def test_json_has_the_reason_and_the_handings(log: str) -> None:
-    """A commit a line, then what it adds up to."""
+    """Each line is a commit; the last one has the totals."""
     objects = run_ok("trace", log, "--room", "2370", "--json").objects
     assert [one.get("position") for one in objects] == [2, 3, 4, 6, None]
     assert objects[0]["why"]["matching"] == "first-come"
@@ -284,7 +284,7 @@ def test_json_of_a_dump_does_not_know_of_handings(tmp_path: Path) -> None:
 
 
 def test_a_trimmed_life_begins_at_the_base(tmp_path: Path) -> None:
-    """What is left of it, and what was known where the log begins."""
+    """The life has the remaining commits, after the state at the base."""
     script = conversation()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
     lines = run_ok("trace", log, "--room", "2370").lines
@@ -298,7 +298,7 @@ def test_a_trimmed_life_begins_at_the_base(tmp_path: Path) -> None:
 
 
 def test_a_broken_log_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
-    """What stood before is told, and one line names the position."""
+    """The commits before it are told, and one line names the position."""
     commits = conversation().commits
     commits[5] = msgspec.structs.replace(commits[5], at_ms=commits[5].at_ms + 1)
     answer = run_command("trace", dumped(tmp_path / "log.jsonl", commits), "--room", "2370")
@@ -308,7 +308,7 @@ def test_a_broken_log_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
 
 
 def _changed(path: Path, statement: str) -> str:
-    """A broker's file to which somebody did `statement`."""
+    """Write a broker's file and apply `statement` to it; return its name."""
     log = filed(path, conversation().commits)
     db = apsw.Connection(str(path))
     db.execute(statement)
@@ -327,7 +327,7 @@ DAMAGES: dict[str, Callable[[Path], str]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("asked_for", [("--room", "r_1"), ("--connection", "Zoe")])
 def test_what_damage_may_hide_is_not_said_to_be_missing(tmp_path: Path, damage: str, asked_for: Sequence[str]) -> None:
-    """Who or what isn't found may stand where the log can't be read; the line is the one that `replay` gives."""
+    """A missing name may be in the unreadable part of the log, so the error is the one of `replay`."""
     log = DAMAGES[damage](tmp_path / "log")
     answer = run_command("trace", log, *asked_for)
     assert (answer.status, answer.out) == (2, "")
@@ -335,14 +335,14 @@ def test_what_damage_may_hide_is_not_said_to_be_missing(tmp_path: Path, damage: 
 
 
 def test_exactly_one_life_is_asked_for(log: str) -> None:
-    """A connection's or a room's, and one that is there."""
+    """It is the life of one existing connection or room."""
     assert run_command("trace", log).status == 2
     assert run_command("trace", log, "--room", "23", "--connection", "b6").status == 2
     assert "there is no room" in run_command("trace", log, "--room", "b6").err
 
 
 def test_a_meeting_that_the_rules_do_not_give_is_marked(tmp_path: Path) -> None:
-    """A log that was made under other rules says so where it shows."""
+    """A log made under other rules says so at that match."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann", "chess")
     tip = script.enters(1_000, CAT, "Cat", "go").state.tip
     events = QueueEntered(DAN, "Dan", ("go",)), RoomOpened(ROOM, ANN, DAN, "Ann", "Dan")

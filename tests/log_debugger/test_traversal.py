@@ -92,7 +92,7 @@ def _has_any(stored: bytes, lines: dict[bytes, int], every: int) -> bool:
 
 
 def _told_of(entry: LogEntry) -> list[object]:
-    """What a line about the commit says of conversations: of the rooms that it closes, and of the one left before."""
+    """Return the conversations for a line about the commit: those of its closed rooms, and of the room left before."""
     commit = entry.step.commit
     told: list[object] = [entry.conversations.get(one.room_id) for one in commit.events if isinstance(one, RoomClosed)]
     if isinstance(commit.command, NextPartner):
@@ -101,7 +101,7 @@ def _told_of(entry: LogEntry) -> list[object]:
 
 
 def test_what_lies_before_a_snapshot_is_not_folded(path: Path) -> None:
-    """An altered commit there does no harm to what is read behind it; without the snapshot, it is found."""
+    """An altered commit before the snapshot does no harm; without the snapshot, it is found."""
     commits = crowd(1, 150)
     for snapshots_at, is_found in (([40], False), ([], True)):
         name = filed(path / f"{len(snapshots_at)}.db", commits, snapshots_at)

@@ -25,7 +25,7 @@ STATES = states_of(SAID)
 
 
 def lines_of(log: str) -> list[bytes]:
-    """What is left in it."""
+    """Return the remaining lines of the log."""
     source = open_source(log)
     try:
         return list(source.lines(source.base.tip.position))
@@ -39,7 +39,7 @@ def on_disk(path: Path) -> bytes:
 
 
 def test_what_stands_before_a_position_goes_and_the_rest_is_sound(tmp_path: Path) -> None:
-    """One line says what went and what is left; the fold is the same."""
+    """One line gives both numbers; the fold is the same."""
     log = filed(tmp_path / "log.db", SAID)
     answer = run_ok("log", "trim", log, "--before", "5")
     assert answer.out == "trimmed 4 commits, up to position 4; 5 commits left, from position 5 to 9\n"
@@ -58,7 +58,7 @@ def test_what_went_is_gone_from_the_disk(tmp_path: Path) -> None:
 
 
 def test_a_log_can_be_trimmed_again_and_whole(tmp_path: Path) -> None:
-    """Up to behind its end; the next commit follows what went."""
+    """The last trim goes past the end of the log; the next commit follows the trimmed ones."""
     log = filed(tmp_path / "log.db", SAID)
     run_ok("log", "trim", log, "--before", "3")
     assert run_ok("log", "trim", log, "--before", "6").out.startswith(
@@ -105,7 +105,7 @@ def test_what_is_older_than_some_time_goes(
 def test_what_a_clock_ahead_has_stamped_is_not_older_than_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The present clock counts, not the newest commit: what was said just now stays, and a line says why."""
+    """The present clock counts, not the newest commit: new messages stay, and a line says why."""
     log = filed(tmp_path / "log.db", SAID)
     monkeypatch.setattr(time, "time", lambda: START_MS / 1_000 - 86_400)
     said, rest = run_ok("log", "trim", log, "--older-than", "1h").out.splitlines()
@@ -115,7 +115,7 @@ def test_what_a_clock_ahead_has_stamped_is_not_older_than_anything(
 
 
 def test_a_broker_goes_on_while_its_log_is_trimmed(tmp_path: Path) -> None:
-    """It appends behind the same tip as before, and reads what is left."""
+    """It appends after the same tip as before, and reads the remaining commits."""
     path = tmp_path / "log.db"
     with contextlib.closing(SqliteFile(path, "write")) as broker:
         broker.append(SAID[:8], expected=INITIAL_STATE.tip)
@@ -126,7 +126,7 @@ def test_a_broker_goes_on_while_its_log_is_trimmed(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_stands_in_the_way_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commits are gone for everybody, but perhaps not yet from the disk."""
+    """The commits are gone for all readers, but perhaps not yet from the disk."""
     log = filed(tmp_path / "log.db", SAID)
     monkeypatch.setattr(SqliteFile, "checkpoint", lambda self: False)
     answer = run_ok("log", "trim", log, "--before", "5")
@@ -135,7 +135,7 @@ def test_a_reader_that_stands_in_the_way_is_told_of(tmp_path: Path, monkeypatch:
 
 
 def test_a_log_that_is_trimmed_under_a_reader_is_not_told_with_a_gap(tmp_path: Path) -> None:
-    """What a reader has not had yet is gone, also where all of it is: one line says so, and what to do."""
+    """The unread commits are gone, in part or all of them: one line says so, and what to do."""
     path = tmp_path / "log.db"
     commits = crowd(42, 3_600, policy=LITTLE)
     log = filed(path, commits)
@@ -151,7 +151,7 @@ def test_a_log_that_is_trimmed_under_a_reader_is_not_told_with_a_gap(tmp_path: P
 
 
 def test_a_long_log_is_trimmed_in_pieces_and_its_snapshots_stay(tmp_path: Path) -> None:
-    """Those that stand behind the new base."""
+    """The remaining snapshots are those after the new base."""
     commits = crowd(41, 3_600, policy=LITTLE)
     path = tmp_path / "log.db"
     log = filed(path, commits)
@@ -201,7 +201,7 @@ def test_an_act_before_the_trim_is_told_as_gone(tmp_path: Path) -> None:
 
 
 def test_a_log_of_which_nothing_is_left_is_told_as_one(tmp_path: Path) -> None:
-    """Whoever asks for more of it hears that there is no more."""
+    """A request for more gets the answer that there is no more."""
     log = filed(tmp_path / "log.db", SAID)
     run_ok("log", "trim", log, "--before", "10")
     assert "ends at position 9, so --before is from 1 to 10" in run_command("log", "trim", log, "--before", "9999").err
@@ -232,7 +232,7 @@ def test_only_a_log_in_a_file_is_trimmed(tmp_path: Path) -> None:
 
 
 def test_a_log_that_was_altered_is_not_trimmed(tmp_path: Path) -> None:
-    """Its snapshot would stand for something that never was."""
+    """Its snapshot would hold a false state."""
     other = Script(STATES[2]).says(42_255, BOB, "Goodbye.", call="m1").commits
     log = filed(tmp_path / "log.db", [*SAID[:2], *other, *SAID[3:]])
     answer = run_command("log", "trim", log, "--before", "7")
@@ -242,7 +242,7 @@ def test_a_log_that_was_altered_is_not_trimmed(tmp_path: Path) -> None:
 
 
 def test_held_evidence_that_goes_is_counted(tmp_path: Path) -> None:
-    """What was reported is to be kept for a while, and a trim takes it all the same."""
+    """Evidence of a report is kept for a while, but a trim deletes it all the same, and says so."""
     policy = Policy(blocks_per_connection_max=9, reports_per_10min_max=9, evidence_keep_ms=10**12)
     script = Script().add(0, AdoptPolicy(policy)).enters(1, ANN, "Ann").enters(2, BOB, "Bob", room=ROOM)
     script.add(3, ReportPartner(ANN, ROOM, "spam"))

@@ -1,4 +1,4 @@
-"""`verify`: a sound log is found sound, and each fault that was planted is found where it is."""
+"""`verify`: a sound log is found sound, and each planted fault is found at its position."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 def verdict_of(name: str) -> CheckResult:
-    """What checking the log comes to."""
+    """Check the log; return the verdict."""
     source = open_source(name)
     try:
         return check_log(source)
@@ -61,14 +61,14 @@ def verdict_of(name: str) -> CheckResult:
 
 
 def fault_in(tmp_path: Path, commits: list[Commit]) -> ViolationReport:
-    """The fault in a log of these commits, which is the same in a dump and in a broker's file."""
+    """Return the fault in a log of these commits; it is the same in a dump and in a broker's file."""
     fault = verdict_of(dumped(tmp_path / "dump.jsonl", commits)).fault
     assert fault is not None
     return fault
 
 
 def changed(position: int, **fields: object) -> list[Commit]:
-    """The conversation, but at `position` something else stands; nobody has repaired the chain."""
+    """Return the conversation with other fields at `position`, in a broken chain."""
     commits = list(SAID)
     commits[position - 1] = msgspec.structs.replace(commits[position - 1], **fields)
     return commits
@@ -90,7 +90,7 @@ def test_an_empty_log_is_sound(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", [None, LITTLE, msgspec.structs.replace(LITTLE, matching="interests")])
 def test_whatever_many_people_do_is_sound(policy: Policy | None, tmp_path: Path) -> None:
-    """Also under limits that they run into, and under interests; also from a base on, and redacted."""
+    """Logs of random crowds are sound, also where limits apply, by interests, from a base on, and redacted."""
     commits = crowd(1, 400, policy=policy)
     states = states_of(commits)
     sound = verdict_of(dumped(tmp_path / "dump.jsonl", commits))
@@ -106,12 +106,12 @@ def test_whatever_many_people_do_is_sound(policy: Policy | None, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["commits.jsonl", "commits-2.jsonl"])
 def test_logs_of_every_schema_are_sound(name: str) -> None:
-    """What earlier programs wrote keeps the promises of this one."""
+    """Logs of earlier versions keep the present promises."""
     assert verdict_of(str(GOLDEN / name)).fault is None
 
 
 def test_progress_is_told_of_every_commit(tmp_path: Path) -> None:
-    """Page by page, so that it adds up."""
+    """Progress comes page by page, and adds up."""
     commits = crowd(2, 1_500)
     heard: list[int] = []
     source = open_source(dumped(tmp_path / "dump.jsonl", commits))
@@ -121,7 +121,7 @@ def test_progress_is_told_of_every_commit(tmp_path: Path) -> None:
     assert len(heard) == 1 + len(commits) // 1_000
 
 
-# A chain that does not hold.
+# # Broken chains.
 
 CHAINS: dict[str, tuple[int, Callable[[], list[Commit]]]] = {
     "a text was altered": (
@@ -144,20 +144,20 @@ CHAINS: dict[str, tuple[int, Callable[[], list[Commit]]]] = {
 
 @pytest.mark.parametrize("how", CHAINS)
 def test_a_broken_chain_is_found(how: str, tmp_path: Path) -> None:
-    """Promise 5, at the first position that does not follow."""
+    """It is promise 5, at the first position out of the chain."""
     position, commits = CHAINS[how]
     breach = fault_in(tmp_path, commits()).violation
     assert (breach.promise, breach.position) == (5, position)
 
 
 def blocked_meet() -> list[Commit]:
-    """Ann comes while Cat waits, whom she has reported, and is paired with her."""
+    """Return a log where Ann is paired with waiting Cat, although she has reported her."""
     commits = fair_company().commits
     met = RoomOpened(DAN_ROOM, CAT, ANN, "Cat", "Ann")
     return with_events(commits, 12, commits[11].events[0], met)
 
 
-# A chain that was repaired, so that nothing but the promises can tell.
+# # Repaired chains, so that only the promises can tell.
 
 TEXT = "Hello, stranger."
 REPAIRED: dict[str, tuple[int, int, str, Callable[[], list[Commit]]]] = {
@@ -291,13 +291,13 @@ def left_again() -> Commit:
 
 
 def adopted(policy: Policy) -> tuple[object]:
-    """The event that a policy was adopted."""
+    """Return the event of an adopted policy."""
     return (PolicyAdopted(policy),)
 
 
 @pytest.mark.parametrize("how", REPAIRED)
 def test_a_broken_promise_is_found_in_a_whole_chain(how: str, tmp_path: Path) -> None:
-    """By the promise that it breaks, at the first position where it does."""
+    """The breach names the promise and the first position against it."""
     position, promise, what, commits = REPAIRED[how]
     breach = fault_in(tmp_path, commits()).violation
     assert (breach.position, breach.promise) == (position, promise), breach
@@ -305,12 +305,12 @@ def test_a_broken_promise_is_found_in_a_whole_chain(how: str, tmp_path: Path) ->
 
 
 def test_each_promise_that_a_log_shows_has_a_fault_above() -> None:
-    """So that none is forgotten."""
+    """No promise is forgotten."""
     assert {promise for _, promise, _, _ in REPAIRED.values()} == set(PROMISES)
 
 
 def test_a_breach_is_told_with_its_promise_and_the_difference(tmp_path: Path) -> None:
-    """Exit status 1, and what is stored beside what should be; what strangers typed is in quotes."""
+    """Exit status 1, with the stored events beside the expected ones; typed texts are in quotes."""
     commits = with_events(SAID, 3, MessageSent(ROOM, BOB, ANN, "\x1b[2J", ClientMessageId("m1")))
     answer = run_command("verify", dumped(tmp_path / "dump.jsonl", commits))
     assert (answer.status, answer.err) == (1, "")
@@ -336,7 +336,7 @@ def test_a_base_that_breaks_a_promise_is_found(tmp_path: Path) -> None:
     assert (fault.violation.promise, fault.violation.position) == (1, 5)
 
 
-# What can't be read.
+# # Unreadable logs.
 
 
 def test_a_damaged_line_is_a_breach_of_promise_5(tmp_path: Path) -> None:
@@ -363,12 +363,12 @@ def test_what_is_no_log_is_an_error_of_use(content: bytes, tmp_path: Path) -> No
 
 
 def test_what_is_not_there_is_an_error_of_use(tmp_path: Path) -> None:
-    """There is nothing that could keep a promise."""
+    """A missing log has no promises to keep."""
     assert run_command("verify", str(tmp_path / "nothing")).status == 2
 
 
 def test_a_dump_with_a_hole_is_a_breach_of_promise_5(tmp_path: Path) -> None:
-    """Though it can't even be opened as one; and so is an old first commit that was altered."""
+    """The dump can't even be opened; an altered old first commit is a breach too."""
     path = tmp_path / "dump.jsonl"
     path.write_bytes(b"\n".join([*(encode_commit(commit) for commit in SAID[:4]), b"", encode_commit(SAID[4]), b""]))
     answer = run_command("verify", str(path))
@@ -384,7 +384,7 @@ def test_a_dump_with_a_hole_is_a_breach_of_promise_5(tmp_path: Path) -> None:
 
 
 def tampered(path: Path, sql: str, *bindings: object) -> str:
-    """A broker's file with the conversation, to which somebody has done that."""
+    """Write the conversation into a broker's file and run `sql` on it; return its name."""
     name = filed(path, SAID)
     db = apsw.Connection(str(path))
     db.execute(sql, bindings)
@@ -403,7 +403,7 @@ def tampered(path: Path, sql: str, *bindings: object) -> str:
     ],
 )
 def test_a_file_that_was_tampered_with_is_found(sql: str, position: int, tmp_path: Path) -> None:
-    """Promise 5, at the row that was touched."""
+    """It is promise 5, at the touched row."""
     fault = verdict_of(tampered(tmp_path / "log.db", sql)).fault
     assert fault is not None
     assert (fault.violation.promise, fault.violation.position) == (5, position)
@@ -418,7 +418,7 @@ def test_a_row_under_another_id_than_its_commit_s_is_found(tmp_path: Path) -> No
 
 
 def test_how_a_commit_is_spaced_is_its_own_affair(tmp_path: Path) -> None:
-    """Its id is over what it says; somebody may have loaded a dump that a tool of theirs had gone through."""
+    """Its id does not depend on spaces: a foreign tool may have rewritten the dump before it was loaded."""
     sql = "UPDATE commits SET body = replace(body, ':', ': ') WHERE position = 5"
     assert verdict_of(tampered(tmp_path / "log.db", sql)).fault is None
 
@@ -442,7 +442,7 @@ def snapshotted(path: Path, *states: State) -> str:
 
 
 def test_snapshots_are_checked_where_they_stand(tmp_path: Path) -> None:
-    """Those that are what the log says don't show."""
+    """Correct snapshots change nothing in the output."""
     name = snapshotted(tmp_path / "log.db", STATES[3], STATES[6], STATES[9])
     assert run_ok("verify", name).out == run_ok("verify", dumped(tmp_path / "dump.jsonl", SAID)).out
 
@@ -459,7 +459,7 @@ def test_a_snapshot_of_something_else_is_found(tmp_path: Path) -> None:
 
 
 def test_a_damaged_snapshot_is_found(tmp_path: Path) -> None:
-    """A start would pass over it and fold from an older one; but it is not what was written."""
+    """A start would skip it and fold from an older one; but its content has changed."""
     name = snapshotted(tmp_path / "log.db", STATES[3], STATES[6])
     db = apsw.Connection(str(tmp_path / "log.db"))
     db.execute("UPDATE snapshot_parts SET lines = replace(lines, 'Ann', 'Eve') WHERE snapshot = 2")
@@ -470,7 +470,7 @@ def test_a_damaged_snapshot_is_found(tmp_path: Path) -> None:
 
 
 def test_a_log_that_ends_before_its_newest_snapshot_was_rolled_back(tmp_path: Path) -> None:
-    """Promise 5: the last commits are gone without a trace but that."""
+    """It is promise 5: only the snapshot tells of the lost commits."""
     name = snapshotted(tmp_path / "log.db", STATES[3], STATES[8])
     db = apsw.Connection(str(tmp_path / "log.db"))
     db.execute("DELETE FROM commits WHERE position > 7")
@@ -482,13 +482,13 @@ def test_a_log_that_ends_before_its_newest_snapshot_was_rolled_back(tmp_path: Pa
 
 
 def test_a_trimmed_log_is_checked_from_its_base_on(tmp_path: Path) -> None:
-    """What went is not missed."""
+    """Trimmed commits are not missed."""
     name = trimmed(tmp_path / "log.db", conversation(), STATES[4])
     assert run_ok("verify", name).out == f"every promise holds: 5 commits, position 9, digest {digest(fold(SAID))}\n"
 
 
 def test_a_log_that_is_trimmed_while_it_is_checked_is_no_breach(tmp_path: Path) -> None:
-    """What went was sound, for all that is known: it has to be checked again, from where it begins now."""
+    """As far as known, the trimmed part was sound: the log has to be checked again, from its new beginning."""
     commits = crowd(12, 4_300, policy=LITTLE)
     states = states_of(commits)
     source = open_source(filed(tmp_path / "log.db", commits))
@@ -523,7 +523,7 @@ def test_several_workers_find_what_one_finds(
 
 
 def test_a_log_that_does_not_answer_is_no_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever has been read before."""
+    """The commits read before do not matter."""
     log = filed(tmp_path / "log.db", SAID)
     source = open_source(log)
     real = source.lines
@@ -548,7 +548,7 @@ def test_a_snapshot_that_a_broker_drops_meanwhile_is_no_breach(tmp_path: Path, m
 
 
 def test_a_command_that_can_t_even_be_decided_is_a_breach(tmp_path: Path) -> None:
-    """Here, one that could match and brings no room, in a chain that is whole."""
+    """Here, a command with a possible match brings no room, in a whole chain."""
     command = SAID[1].command
     commits = [*SAID[:1], msgspec.structs.replace(SAID[1], facts=Facts(SAID[1].at_ms)), *SAID[2:]]
     answer = run_command("verify", dumped(tmp_path / "dump.jsonl", rechained(commits)))
@@ -558,7 +558,7 @@ def test_a_command_that_can_t_even_be_decided_is_a_breach(tmp_path: Path) -> Non
 
 
 def test_a_command_that_led_to_nothing_is_not_to_be_stored(tmp_path: Path) -> None:
-    """Deciding it again gives what is stored, and yet no broker has stored it."""
+    """Deciding it again gives the stored events, and yet no broker has stored it."""
     nothing = commit_after(SAID[-1].tip, LeaveQueue(ConnectionId("c_nobody")), Facts(SAID[-1].at_ms), [])
     verdict = verdict_of(dumped(tmp_path / "dump.jsonl", [*SAID, nothing]))
     assert verdict.fault is not None

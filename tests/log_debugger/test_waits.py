@@ -39,7 +39,7 @@ def log(tmp_path: Path) -> str:
 
 
 def test_each_stay_in_the_queue_has_a_line(log: str) -> None:
-    """The position of its end, its length, who waited and since when, and the end; a match at once is no stay."""
+    """The line has its length, its owner, its beginning and its end with the position; an instant match is no stay."""
     assert run_ok("waits", log).out == WAITS
 
 
@@ -61,7 +61,7 @@ def test_the_longest_come_first(log: str, tmp_path: Path) -> None:
 
 
 def test_who_still_waits_is_told_last(tmp_path: Path) -> None:
-    """Up to the last commit of the log."""
+    """The wait counts up to the last commit of the log."""
     commits = conversation().enters(500_000, CAT, "Cat").commits
     lines = run_ok("waits", dumped(tmp_path / "log.jsonl", commits)).lines
     assert lines[-2:] == [
@@ -102,7 +102,7 @@ def test_those_who_waited_before_a_log_begins_count(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_has_none(tmp_path: Path) -> None:
-    """That is no error."""
+    """An empty log is no error."""
     assert run_ok("waits", filed(tmp_path / "log.db", [])).lines == ["nobody waited"]
 
 

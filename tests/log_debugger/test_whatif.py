@@ -1,4 +1,4 @@
-"""`whatif`: who would have met whom under another matching or policy, or without a commit."""
+"""`whatif`: the matches under another matching or policy, or without a commit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ INTERESTS = msgspec.structs.replace(LITTLE, matching="interests", interest_patie
 
 
 def compared(path: Path, script: Script, rule: str, patience_ms: int | None = None) -> Comparison:
-    """What `rule` would have changed in a log."""
+    """Return the changes in a log under `rule`."""
     patience = str(patience_ms) if patience_ms is not None else None
     return changed(path, script.commits, changes_of(rule, patience_ms=patience))
 
@@ -53,7 +53,7 @@ def compared(path: Path, script: Script, rule: str, patience_ms: int | None = No
 def changed(
     path: Path, commits: Sequence[Commit], changes: Changes, after: int | None = None, last: int | None = None
 ) -> Comparison:
-    """What `changes` would have changed."""
+    """Return the effect of `changes`."""
     with closing(open_source(dumped(path / "dump.jsonl", commits))) as source:
         return compare(source, changes, after, last)
 
@@ -64,7 +64,7 @@ def matchings_of(found: Comparison) -> list[str]:
 
 
 def pairs_of(meetings: Sequence[PairMeeting]) -> list[MatchedPair]:
-    """The pairs alone, in the order in which they met."""
+    """Return the pairs alone, in the order of their matches."""
     return [one.pair for one in meetings]
 
 
@@ -104,7 +104,7 @@ def test_pairs_and_waiting_times_are_compared(tmp_path: Path) -> None:
     ],
 )
 def test_the_log_s_own_matching_changes_nothing(rule: str, policy: Policy | None, tmp_path: Path) -> None:
-    """Whatever many people do: the other world is the same one."""
+    """The run over a random crowd's log gives the same matches."""
     commits = crowd(11, 600, policy=policy)
     path = dumped(tmp_path / "dump.jsonl", commits)
     source = open_source(path)
@@ -129,7 +129,7 @@ def test_who_missed_a_match_is_absent_in_any_world(tmp_path: Path) -> None:
 
 
 def test_another_partner_than_in_the_log_waits_again(tmp_path: Path) -> None:
-    """Under interests Bob meets Cat; that Ann was not there for him does not matter."""
+    """Under interests Bob meets Cat; his missed match with Ann does not matter."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann", "chess")
     script.enters(1_000, BOB, "Bob", "go", room=ROOM)
     script.enters(2_000, CAT, "Cat", "go").add(26_000, CancelMatch(ROOM, (BOB,), is_other_present=False))
@@ -138,7 +138,7 @@ def test_another_partner_than_in_the_log_waits_again(tmp_path: Path) -> None:
 
 
 def test_a_block_is_about_the_same_partner_or_else_the_present_one(tmp_path: Path) -> None:
-    """Ann never met Bob under interests, so it is Dan whom she leaves, and does not meet again."""
+    """Ann never met Bob under interests, so she leaves Dan, and does not meet him again."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(1_000, ANN, "Ann", "chess")
     script.enters(2_000, BOB, "Bob", "go", room=ROOM).enters(3_000, CAT, "Cat", "go")
     script.enters(4_000, DAN, "Dan", "chess", room=NEXT_ROOM).add(5_000, BlockPartner(ANN, ROOM))
@@ -154,7 +154,7 @@ def test_a_block_is_about_the_same_partner_or_else_the_present_one(tmp_path: Pat
 
 
 def test_first_come_of_a_log_by_interests_drops_its_match_due(tmp_path: Path) -> None:
-    """Nobody waits for an interest, so there is nobody to look at again."""
+    """First come has no patience, so there is no search to repeat."""
     found = compared(tmp_path, by_interests(), "first-come")
     assert matchings_of(found) == ["interests"]
     assert pairs_of(found.pairs.new) == [pair(ANN, CAT), pair(BOB, DAN)]
@@ -162,12 +162,12 @@ def test_first_come_of_a_log_by_interests_drops_its_match_due(tmp_path: Path) ->
 
 
 def test_patience_ends_at_its_moment_before_the_next_command(tmp_path: Path) -> None:
-    """Ann holds out for two seconds, then meets Cat, who came without sharing anything; Dan comes too late for her."""
+    """Ann holds out for two seconds, then meets Cat without a shared interest; Dan comes too late for her."""
     script = Script().enters(0, ANN, "Ann", "chess").enters(500, CAT, "Cat", "go", room=ROOM)
     script.add(600, LeaveRoom(CAT, ROOM)).enters(2_000, DAN, "Dan", "chess")
     found = compared(tmp_path, script, "interests", 2_000)
     assert [period.run.interest_patience_ms for period in found.periods] == [2_000]
-    assert pairs_of(found.pairs.new) == [pair(ANN, DAN)]  # Cat has gone when she left the room that she was not in
+    assert pairs_of(found.pairs.new) == [pair(ANN, DAN)]  # # Cat left the queue by leaving a room she was not in
     found = compared(
         tmp_path,
         Script()
@@ -182,10 +182,10 @@ def test_patience_ends_at_its_moment_before_the_next_command(tmp_path: Path) -> 
 
 
 def test_whoever_goes_goes_from_wherever_they_are(tmp_path: Path) -> None:
-    """Who waits still leaves the queue; who is in another room by then leaves that."""
+    """A waiting member leaves the queue; a member of another room leaves that room."""
     script = four().add(4_000, LeaveRoom(ANN, ROOM)).add(5_000, NextPartner(CAT, NEXT_ROOM), RoomId("r_third"))
     found = compared(tmp_path, script, "interests")
-    # Cat moves on from Bob, and nobody is there; in the log she moved on from Dan, and nobody was there either.
+    # # Cat moves on from Bob and finds an empty queue; in the log she moved on from Dan, and it was empty too.
     assert (found.before.left_waiting, found.after.left_waiting) == ([CAT], [CAT])
     waits = four("tea").add(4_000, LeaveRoom(ANN, ROOM))
     found = compared(tmp_path, waits, "interests")
@@ -205,7 +205,7 @@ def test_giving_up_waiting_while_in_a_room_ends_the_conversation(tmp_path: Path)
 
 
 def test_a_trimmed_log_is_replayed_from_its_base_on(tmp_path: Path) -> None:
-    """Who waits there waits in both worlds, and has for as long."""
+    """A connection waiting at the base waits in both runs, for as long."""
     script = four()
     source = open_source(trimmed(tmp_path / "log.db", script, states_of(script.commits)[3]))
     found = compare(source, changes_of("first-come"))
@@ -243,7 +243,7 @@ def test_patience_that_ends_while_there_is_no_room_is_looked_at_again(tmp_path: 
 
 
 def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
-    """A table, then who and how much, and what was assumed."""
+    """A table comes first, then each difference with its size, and the assumptions."""
     lines = run_ok("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", "interests").lines
     assert lines[:3] == [
         "4 commits decided again: positions 1 to 4",
@@ -271,7 +271,7 @@ def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
 
 
 def test_the_answer_for_programs_is_all_of_it(tmp_path: Path) -> None:
-    """As one JSON object."""
+    """It is one JSON object."""
     name = dumped(tmp_path / "dump.jsonl", four().commits)
     found = json.loads(run_ok("whatif", name, "--matching", "interests", "--patience-ms", "5000", "--json").out)
     [period] = found["periods"]
@@ -297,13 +297,13 @@ def test_many_differences_are_counted_and_some_are_shown(tmp_path: Path) -> None
 
 
 def last_come(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """The one who has waited shortest."""
+    """Return the newest one in the queue."""
     waiting = [who for _, who in state.queue.entries.items() if who != seeker.connection_id]
     return waiting[-1] if waiting else None
 
 
 def nobody(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Everybody waits for ever."""
+    """Return no partner."""
     return None
 
 
@@ -313,12 +313,12 @@ def themselves(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
 
 
 def a_ghost(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Somebody who does not wait."""
+    """Return a connection that does not wait."""
     return ConnectionId("c_\x1b[2J")
 
 
 def everybody(state: State, seeker: Seeker, at_ms: int) -> list[ConnectionId]:
-    """Of another kind."""
+    """Return a value of another kind."""
     return list(state.queue.entered)
 
 
@@ -336,7 +336,7 @@ def test_a_matching_of_one_s_own_is_imported(tmp_path: Path) -> None:
 
 
 def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a script that one has just written is."""
+    """A new script in the working directory can be imported."""
     (tmp_path / "mymatcher.py").write_text("def rule(state, seeker, at_ms):\n    return None\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -362,7 +362,7 @@ def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, mon
     ],
 )
 def test_a_matching_that_can_t_be_used_is_one_line(rule: str, says: str, tmp_path: Path) -> None:
-    """Whatever is wrong with it; exit status 2."""
+    """The line names the fault; exit status 2."""
     answer = run_command("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", rule)
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
@@ -370,7 +370,7 @@ def test_a_matching_that_can_t_be_used_is_one_line(rule: str, says: str, tmp_pat
 
 
 def test_patience_means_nothing_to_the_first_come(tmp_path: Path) -> None:
-    """It would change nothing, so whoever gives it means something else."""
+    """It would change nothing, so its use is a mistake."""
     name = dumped(tmp_path / "dump.jsonl", four().commits)
     answer = run_command("whatif", name, "--matching", "first-come", "--patience-ms", "5")
     assert (answer.status, answer.out) == (2, "")
@@ -379,7 +379,7 @@ def test_patience_means_nothing_to_the_first_come(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("patience", ["0", "-1", "1.5", "x", "9" * 16, "\u0661"])
 def test_patience_is_a_whole_number(patience: str, tmp_path: Path) -> None:
-    """Of at least one millisecond."""
+    """It is at least one millisecond."""
     name = dumped(tmp_path / "dump.jsonl", four().commits)
     answer = run_command("whatif", name, "--matching", "interests", f"--patience-ms={patience}")
     assert answer.status == 2

@@ -62,7 +62,7 @@ POLICIES = (None, LITTLE, FAIR_LITTLE, FAIR_INTERESTS)
 
 
 def without(path: Path, commits: Sequence[Commit], *positions: int, after: int | None = None) -> Comparison:
-    """What would have been, had these commits not happened."""
+    """Return the effect of leaving these commits out."""
     return changed(path, commits, Changes(without=frozenset(positions)), after)
 
 
@@ -79,7 +79,7 @@ def test_a_change_without_an_effect_makes_no_difference(
     begin: float,
     end: float,
 ) -> None:
-    """A policy's field that has its value already, from any position to any later one."""
+    """Setting a policy's field to its present value changes nothing, from any position to any later one."""
     commits = crowd(seed, 150, policy=policy, has_peers=has_peers)
     state = states_of(commits)[-1]
     field = f"messages_per_10s_max={state.policy.messages_per_10s_max}"
@@ -107,7 +107,7 @@ def test_a_limit_that_is_never_reached_makes_no_difference(
 def test_a_commit_that_nothing_depends_on_changes_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, seed: int, policy: Policy | None, data: st.DataObject
 ) -> None:
-    """A message is one message less, where it is no sign of life that a match waits for."""
+    """A message left out is one message less, unless a match waits for it as a sign of life."""
     commits = crowd(seed, 150, policy=policy)
     message = data.draw(st.sampled_from([one for one in commits if isinstance(one.command, SendMessage)]))
     found = without(tmp_path_factory.mktemp("log"), commits, message.position)
@@ -142,7 +142,7 @@ def test_a_stored_look_came_a_moment_late(tmp_path: Path) -> None:
 
 
 def test_an_abandoned_match_is_missed_in_the_run_too(tmp_path: Path) -> None:
-    """Bob, whose handle no client holds, has missed it, and Ann waits again."""
+    """Bob, without a client for his handle, has missed it, and Ann waits again."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", room=ROOM)
     script.add(2_000, Disconnect(BOB, "disconnected", 3, is_abandoned=True))
     [closed, _] = script.commits[-1].events
@@ -157,7 +157,7 @@ def test_an_abandoned_match_is_missed_in_the_run_too(tmp_path: Path) -> None:
 
 
 def test_who_had_not_entered_meets_nobody(tmp_path: Path) -> None:
-    """Without the entry that opened the room, Ann waits for Cat; what Bob said and did is nothing."""
+    """Without the entry and its match, Ann waits for Cat; Bob's later commands have no effect."""
     found = without(tmp_path, conversation().commits, 2)
     assert pairs_of(found.pairs.lost) == [pair(ANN, BOB), pair(BOB, CAT)]
     assert pairs_of(found.pairs.new) == [pair(ANN, CAT)]
@@ -169,7 +169,7 @@ def test_who_had_not_entered_meets_nobody(tmp_path: Path) -> None:
 
 
 def test_the_last_commit_left_out(tmp_path: Path) -> None:
-    """Bob, who left the queue by it, waits on."""
+    """Bob left the queue by it, so he waits on."""
     found = without(tmp_path, conversation().commits, 9)
     assert (found.before.gave_up, found.after.gave_up) == (1, 0)
     assert (found.before.left_waiting, found.after.left_waiting) == ([], [BOB])
@@ -186,7 +186,7 @@ def test_without_a_policy_the_one_before_stays(tmp_path: Path) -> None:
 
 
 def test_without_a_block_they_may_meet_again(tmp_path: Path) -> None:
-    """Without a report, too; the room that it closed stays open."""
+    """Without a report they may meet too; the room it would close stays open."""
     for command in (BlockPartner(ANN, ROOM), ReportPartner(ANN, ROOM, "spam")):
         policy = msgspec.structs.replace(FAIR, rematch_after_ms=0)
         script = Script().add(0, AdoptPolicy(policy)).enters(0, ANN, "Ann").enters(0, BOB, "Bob", room=ROOM)
@@ -209,7 +209,7 @@ def test_without_a_match_due_the_wait_goes_on(tmp_path: Path) -> None:
 
 
 def test_without_a_missed_match_the_room_stays_open(tmp_path: Path) -> None:
-    """Bob was not noticed to be absent, so Ann does not wait again, and Cat meets nobody."""
+    """Bob's absence was not noticed, so Ann does not wait again, and Cat stays without a match."""
     found = without(tmp_path, fair_company().commits, 4)
     assert (found.before.missed, found.after.missed) == (1, 0)
     assert pair(ANN, CAT) in pairs_of(found.pairs.lost)
@@ -217,7 +217,7 @@ def test_without_a_missed_match_the_room_stays_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["position", "id", "beginning"])
 def test_a_commit_is_named_by_its_position_or_its_id(kind: str, tmp_path: Path) -> None:
-    """At least four digits of the id; the heading says which commit it is."""
+    """The id has at least four digits; the heading shows the commit."""
     commits = conversation().commits
     commit_id = commits[2].commit_id
     named = {
@@ -234,7 +234,7 @@ def test_a_commit_is_named_by_its_position_or_its_id(kind: str, tmp_path: Path) 
 
 
 def test_every_period_is_named_with_what_the_run_has_in_its_place(tmp_path: Path) -> None:
-    """Also one before the first change, and one that the change would not be seen in."""
+    """This includes one before the first change, and one where the change has no visible effect."""
     script = Script().enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", room=ROOM)
     script.add(2_000, AdoptPolicy(Policy(matching="interests"))).says(3_000, ANN, "hi")
     script.add(4_000, AdoptPolicy(Policy(matching="interests", messages_per_10s_max=5))).says(5_000, BOB, "hi")
@@ -283,7 +283,7 @@ def test_the_fields_that_no_decision_reads_are_those() -> None:
 
 
 def test_a_part_begins_with_the_log_s_true_state(tmp_path: Path) -> None:
-    """Cat waits at position 5, whatever came before; times are as good as positions."""
+    """Cat waits at position 5 in either case; times are as good as positions."""
     name = filed(tmp_path / "log.db", conversation().commits)
     interests = ("--matching", "interests", "--patience-ms", "60000")
     by_position = run_ok("whatif", name, *interests, "--from", "5", "--to", "6").lines
@@ -312,7 +312,7 @@ def test_a_wait_counts_from_its_entry_where_more_has_happened_since(tmp_path: Pa
 
 
 def test_a_trimmed_log_begins_at_its_base(tmp_path: Path) -> None:
-    """A beginning before it is refused, as is a commit that is gone."""
+    """A beginning before it is refused, and so is a trimmed commit."""
     script = conversation()
     name = trimmed(tmp_path / "log.db", script, states_of(script.commits)[4])
     assert run_ok("whatif", name, "--without", "5").lines[0] == "5 commits decided again: positions 5 to 9"
@@ -377,7 +377,7 @@ def test_a_damaged_log_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_log_that_can_t_be_folded_is_refused(tmp_path: Path) -> None:
-    """Its chain is whole, and a room closes that was never opened; before the beginning, and after it."""
+    """Its chain is whole, but a room closes without an opening; before the beginning, and after it."""
     commits = conversation().commits
     closed = msgspec.structs.replace(commits[5].events[0], room_id=NEXT_ROOM, closed_by=DAN)
     name = dumped(tmp_path / "dump.jsonl", with_events(commits, 5, closed))
@@ -388,7 +388,7 @@ def test_a_log_that_can_t_be_folded_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_name_is_forgotten_up_to_a_position_to_come(tmp_path: Path) -> None:
-    """No broker writes that, and it does no harm."""
+    """No broker writes such a command, and it does no harm."""
     script = fair_company()
     last = script.commits[-1]
     assert isinstance(last.command, ForgetNames)
