@@ -24,7 +24,7 @@ ANN, BOB = ConnectionId(f"c_{'a' * 32}"), ConnectionId(f"c_{'b' * 32}")
 
 
 class Engine(Protocol):
-    """A server that can be killed and started again."""
+    """A server for tests to kill and start again."""
 
     def kill(self) -> None:
         """End it without warning."""

@@ -1,4 +1,4 @@
-"""The servers that the tests of this folder share."""
+"""The servers shared by the tests of this folder."""
 
 from __future__ import annotations
 

@@ -34,19 +34,19 @@ class Store(Protocol):
     """A server of a shared store."""
 
     def url(self, name: str | None = None, *, user: str | None = None) -> str:
-        """Return the URL of a log, by default of one that there is not yet; `user` may be `USER:PASSWORD`."""
+        """Return the URL of a log, by default of a new one; `user` may be `USER:PASSWORD`."""
         ...
 
     def reader_url(self, url: str) -> str:
-        """Return the URL of the log at `url` for a new user, with `PASSWORD`, who may read it and nothing else."""
+        """Return the URL of the log at `url` for a new user, with `PASSWORD`, who may only read it."""
         ...
 
     def stored(self, url: str) -> int:
-        """Return how much is stored of the log at `url`: 0 if nothing, or an empty log that had to be made."""
+        """Return how much is stored of the log at `url`: 0 if nothing, or if an empty log had to be made."""
         ...
 
     def say_another_text(self, url: str, position: int) -> None:
-        """Replace what was said at `position`."""
+        """Replace the text of the message at `position`."""
         ...
 
     def lose(self, url: str, position: int) -> None:

@@ -1,4 +1,4 @@
-"""Logs in NATS, for tests that need no contract."""
+"""Logs in NATS, for tests without a contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITHIN_SECONDS = 20
 
 
 def new_name() -> str:
-    """Return a name that no other log has."""
+    """Return a name of no other log."""
     return f"log-{next(NUMBERS)}"
 
 
@@ -36,7 +36,7 @@ async def opened(server: NatsServer, *names: str) -> AsyncIterator[tuple[NatsLog
 
 
 def within(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run an async test, which must not take long."""
+    """Run an async test within a limit of time."""
 
     async def bounded() -> None:
         async with asyncio.timeout(WITHIN_SECONDS):

@@ -1,4 +1,4 @@
-"""Logs in an engine of Redis, for tests that need no contract."""
+"""Logs in an engine of Redis, for tests without a contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITHIN_SECONDS = 10
 
 
 def new_name() -> str:
-    """Return a name that no other log has."""
+    """Return a name of no other log."""
     return f"log-{next(NUMBERS)}"
 
 
@@ -38,7 +38,7 @@ async def opened(
 
 
 def within(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run an async test, which must not take long."""
+    """Run an async test within a limit of time."""
 
     async def bounded() -> None:
         async with asyncio.timeout(WITHIN_SECONDS):

@@ -28,7 +28,7 @@ SECONDS_MAX = 30
 
 
 def appends(url: str, commits: Sequence[Commit]) -> Callable[[], None]:
-    """Return a function that appends `commits`, as a broker does."""
+    """Return a function for appending `commits` as a broker does."""
 
     async def append(log: EventLog) -> None:
         await log.append(commits, expected=fold(COMMITS[: commits[0].position - 1]).tip)
@@ -37,7 +37,7 @@ def appends(url: str, commits: Sequence[Commit]) -> Callable[[], None]:
 
 
 def test_tail_tells_what_it_tells_of_a_file(store: Store, tmp_path: Path) -> None:
-    """For one who may only read; as lines and as objects."""
+    """The right to read is enough; lines and objects are the same."""
     for more in ((), ("--json",), ("--when", "person == Bob and messages > 1")):
         url = filled(store.url(), COMMITS[:5])
         told = tailed(store.reader_url(url), *more, meanwhile=[appends(url, COMMITS[5:])])
@@ -49,7 +49,7 @@ def test_tail_tells_what_it_tells_of_a_file(store: Store, tmp_path: Path) -> Non
 
 
 def test_an_interrupt_ends_it_in_order(store: Store) -> None:
-    """Ctrl-C is no failure, and says nothing."""
+    """Ctrl-C is no failure and prints nothing."""
     url = filled(store.url(), COMMITS[:5])
     with running_tail(url, "--from", "5") as tail:
         assert tail.line().startswith("      5  00:00:45.000  Anonymous")
@@ -61,7 +61,7 @@ def test_an_interrupt_ends_it_in_order(store: Store) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["valkey", "redis", "postgresql"])
 def test_a_server_that_is_killed_and_comes_back_is_gone_on_with(kind: str) -> None:
-    """The outage is told once, each commit comes once."""
+    """The outage is told once, and each commit comes once."""
     with server_of(kind) as (store, server):
         url = filled(store.url(), COMMITS[:5])
         meanwhile = [server.kill, lambda: None, lambda: None, server.start, appends(url, COMMITS[5:])]
@@ -75,7 +75,7 @@ def test_a_server_that_is_killed_and_comes_back_is_gone_on_with(kind: str) -> No
 
 @contextmanager
 def server_of(kind: str) -> Iterator[tuple[Store, RedisServer | postgresql.Server]]:
-    """Run a server that a test may kill, or take this process's, which runs again in the end."""
+    """Run a server for a test to kill, or take the one of this process, and start it again in the end."""
     if kind == "postgresql":
         yield PostgresqlStore(), postgresql.server()
     else:
@@ -84,7 +84,7 @@ def server_of(kind: str) -> Iterator[tuple[Store, RedisServer | postgresql.Serve
 
 
 def test_a_log_that_was_wiped_is_not_taken_for_the_same(valkey: RedisStore) -> None:
-    """The lines of the new one there do not go on those of the old one."""
+    """The lines of the new log do not continue those of the old one."""
     url = filled(valkey.url(), COMMITS[:5])
 
     def begin_anew() -> None:
@@ -99,7 +99,7 @@ def test_a_log_that_was_wiped_is_not_taken_for_the_same(valkey: RedisStore) -> N
 
 
 def test_the_stepper_steps_and_follows(store: Store) -> None:
-    """`t` goes to each new commit, until a key leads elsewhere."""
+    """`t` goes to each new commit, until another key is pressed."""
     url = filled(store.url(), COMMITS[:5])
     with closing(open_source(url)) as source:
         app = Stepper(HistoryCache(source), MATCH_ALL, "", None, START_MS)

@@ -1,4 +1,4 @@
-"""The debugger's commands over the URLs of shared stores: what they say is what they say of the same log in a file."""
+"""The debugger's commands over the URLs of shared stores: their output is the same as for a file with the same log."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RECORDS = [DeliveryRecord(2, ANN, "get", 1_790_000_041_300), DeliveryRecord(2, B
 
 
 def said(command: tuple[str, ...], log: str) -> tuple[int, str, str]:
-    """Return what `command` says of `log`, called LOG."""
+    """Return the output of `command` on `log`, with the log's name replaced by LOG."""
     result = run_command(*(log if part == "LOG" else part for part in command))
     title = re.compile(r'("log":)"[^"]*"(?=,")')
     names = (log, log.removeprefix("sqlite:"))
@@ -72,7 +72,7 @@ def said(command: tuple[str, ...], log: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("name", LOGS)
 def test_each_command_says_what_it_says_of_a_file(store: Store, name: str, tmp_path: Path) -> None:
-    """Delivery records, refusals and the page too."""
+    """This includes delivery records, refusals and the page."""
     commits = LOGS[name]
     file, url = filed(tmp_path / "log.db", commits, RECORDS), filled(store.url(), commits, RECORDS)
     for command in COMMANDS:
@@ -83,7 +83,7 @@ def test_each_command_says_what_it_says_of_a_file(store: Store, name: str, tmp_p
 
 @pytest.mark.parametrize("part", ["trimmed", "redacted", "empty"])
 def test_a_log_that_is_not_whole_reads_as_in_a_file(store: Store, part: str, tmp_path: Path) -> None:
-    """Commits were trimmed, or texts redacted, or there are none."""
+    """Its commits were trimmed, its texts redacted, or it is empty."""
     commits = [] if part == "empty" else crowd(5, 300)
     file, url = filed(tmp_path / "log.db", commits), filled(store.url(), commits)
     for name in (file, url):
@@ -103,7 +103,7 @@ def test_a_log_that_is_not_whole_reads_as_in_a_file(store: Store, part: str, tmp
 def test_delivery_records_are_read_some_at_a_time(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trace asks for those of one commit after the other; each is shown."""
+    """A trace asks for the records of one commit after the other; each is shown."""
     monkeypatch.setattr(store_source, "DELIVERIES_COMMITS", 3)
     commits = conversation().commits
     records = [DeliveryRecord(n, who, "get", 1_790_000_500_000 + n) for n in range(1, 10) for who in (ANN, BOB)]
@@ -114,7 +114,7 @@ def test_delivery_records_are_read_some_at_a_time(
 
 
 def test_snapshots_are_checked_and_used(store: Store) -> None:
-    """`verify` compares each with the fold; a position is reached from the nearest."""
+    """`verify` compares each with the fold; the state at a position is folded from the nearest."""
     commits = crowd(6, 400)
     url = filled(store.url(), commits)
     states = states_of(commits)
@@ -134,7 +134,7 @@ def test_snapshots_are_checked_and_used(store: Store) -> None:
 
 
 def test_a_changed_text_is_found(store: Store) -> None:
-    """By the promise that the chain is whole, at its position."""
+    """The breach is of promise 5, a whole chain, at the position of the text."""
     url = filled(store.url(), conversation().commits)
     store.say_another_text(url, 3)
     result = run_command("verify", url)
@@ -144,7 +144,7 @@ def test_a_changed_text_is_found(store: Store) -> None:
 
 
 def test_a_missing_commit_is_found(store: Store) -> None:
-    """At its position, after all before it were checked."""
+    """It is found at its position, after all commits before it were checked."""
     url = filled(store.url(), conversation().commits)
     store.lose(url, 6)
     result = run_command("verify", url)
@@ -157,7 +157,7 @@ def test_a_missing_commit_is_found(store: Store) -> None:
 
 
 def test_a_damaged_log_does_not_show_its_host_on_a_page(store: Store, tmp_path: Path) -> None:
-    """The page, which others may see, has the log's name and the kind of its store."""
+    """Others may see the page, so it has only the log's name and the kind of its store."""
     url = filled(store.url(), conversation().commits)
     store.lose(url, 6)
     page = tmp_path / "page.html"
@@ -167,14 +167,14 @@ def test_a_damaged_log_does_not_show_its_host_on_a_page(store: Store, tmp_path: 
 
 
 def test_a_commit_under_another_id_is_found(valkey: RedisStore) -> None:
-    """An entry of the stream names the id that an append is compared with."""
+    """An append is compared with the id in the stream's entry."""
     url = filled(valkey.url(), conversation().commits)
     valkey.put_under_id(url, 4, "0" * 32)
     assert "promise 5 is broken at position 4" in run_command("verify", url).out
 
 
 def test_a_reader_needs_to_read_alone(store: Store, tmp_path: Path) -> None:
-    """A user without any other right gets what the owner gets; the password is not shown."""
+    """A user without any other right gets the owner's output; the password is not shown."""
     commits = conversation().commits
     url = filled(store.url(), commits, RECORDS)
     reader, file = store.reader_url(url), filed(tmp_path / "log.db", commits, RECORDS)
@@ -191,7 +191,7 @@ def test_a_reader_needs_to_read_alone(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_log_is_read_while_its_broker_runs(store: Store) -> None:
-    """The broker goes on; each command sees all commits that were there when it began."""
+    """The broker goes on; each command sees all commits from before its start."""
 
     async def scenario() -> None:
         url = store.url()
@@ -218,7 +218,7 @@ def test_a_log_is_read_while_its_broker_runs(store: Store) -> None:
 
 
 def test_a_log_that_is_trimmed_while_it_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next page is missing: that is said, and nothing is skipped."""
+    """The next page is missing: the error says so, and nothing is skipped."""
     monkeypatch.setattr(store_source, "PAGE_COMMITS", 4)
     commits = conversation().commits
     url = filled(store.url(), commits)
@@ -234,7 +234,7 @@ def test_a_log_that_is_trimmed_while_it_is_read(store: Store, monkeypatch: pytes
 
 
 def test_a_page_is_called_by_the_logs_name(store: Store, tmp_path: Path) -> None:
-    """Without host, user and password."""
+    """Its title has no host, user or password."""
     url = store.reader_url(filled(store.url(), conversation().commits))
     page = tmp_path / "page.html"
     run_ok("report", url, "-o", str(page))
@@ -246,7 +246,7 @@ def test_a_page_is_called_by_the_logs_name(store: Store, tmp_path: Path) -> None
 
 
 def test_reports_are_exported(store: Store, tmp_path: Path) -> None:
-    """As from a file."""
+    """The export is the same as from a file."""
     script = fair_company()
     url = filled(store.url(), script.commits)
     run_ok("reports", url, "--export", str(tmp_path / "store.json"))

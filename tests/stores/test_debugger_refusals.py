@@ -1,4 +1,4 @@
-"""A log in a store that can't be read is refused in one line, which shows no password. Nothing is made."""
+"""An unreadable log in a store is refused in one line without a password. Nothing is made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refused(*arguments: str) -> str:
 
 
 def test_no_log_of_that_name(store: Store) -> None:
-    """The name is said, and that `?name=` names another."""
+    """The line has the name, and the setting `?name=` for another."""
     url = store.url()
     for command in (("verify", url), ("log", "trim", url, "--before", "1")):
         text = refused(*command)
@@ -33,19 +33,19 @@ def test_no_log_of_that_name(store: Store) -> None:
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "postgresql", "postgres"])
 def test_a_store_that_is_not_there(scheme: str) -> None:
-    """Its URL is said."""
+    """The line has its URL."""
     text = refused("verify", f"{scheme}://user:{PASSWORD}@127.0.0.1:{free_port()}/")
     assert f"{scheme}://user:***@127.0.0.1" in text
     assert "can't be reached" in text
 
 
 def test_a_socket_that_is_not_there() -> None:
-    """It is named as a path."""
+    """The line names its path."""
     assert "unix:///no/such.sock: Redis can't be reached" in refused("verify", "unix:///no/such.sock")
 
 
 def test_a_wrong_password(store: Store) -> None:
-    """The wrong one is not shown either."""
+    """The wrong password is not shown either."""
     right = store.reader_url(filled(store.url(), conversation().commits))
     assert "password" in refused("verify", right.replace(PASSWORD, f"{PASSWORD}-no"))
 
@@ -54,7 +54,7 @@ def test_a_wrong_password(store: Store) -> None:
     ("scheme", "extra", "library"), [("redis", "redis", "redis"), ("postgres", "postgresql", "asyncpg")]
 )
 def test_a_missing_library(scheme: str, extra: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What to install is said."""
+    """The line says what to install."""
     for name in list(sys.modules):
         if name.partition(".")[0] == library or name.startswith(f"events.{extra}"):
             monkeypatch.delitem(sys.modules, name)
@@ -67,7 +67,7 @@ def test_a_missing_library(scheme: str, extra: str, library: str, monkeypatch: p
 
 
 def test_foreign_keys(valkey: RedisStore) -> None:
-    """The key is named."""
+    """The line names the key."""
     url = valkey.url()
     key = f"{{{name_of(url)}}}:meta"
     valkey.client.set(key, "x")
@@ -75,13 +75,13 @@ def test_foreign_keys(valkey: RedisStore) -> None:
 
 
 def test_a_foreign_schema() -> None:
-    """It is named."""
+    """The line names the schema."""
     store = PostgresqlStore()
     assert "public" in refused("verify", store.url("public"))
 
 
 def test_a_user_without_rights(valkey: RedisStore) -> None:
-    """The rights that are needed are said."""
+    """The line has the missing rights."""
     url = filled(valkey.url(), conversation().commits)
     valkey.client.execute_command("ACL", "SETUSER", "nothing", "reset", "on", f">{PASSWORD}", "+@connection")
     text = refused("verify", valkey.url(name_of(url), user=f"nothing:{PASSWORD}"))
@@ -89,10 +89,10 @@ def test_a_user_without_rights(valkey: RedisStore) -> None:
 
 
 def test_a_malformed_url() -> None:
-    """What it should look like is said."""
+    """The line says what is wrong with it."""
     assert "unknown setting 'nmae'" in refused("verify", f"redis://:{PASSWORD}@host/?nmae=x")
 
 
 def test_a_log_in_memory() -> None:
-    """It is its broker's alone."""
+    """Only its broker can read it."""
     assert "redis://HOST, postgresql://HOST/DATABASE or nats://HOST" in refused("verify", "memory:")

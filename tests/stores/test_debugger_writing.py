@@ -1,4 +1,4 @@
-"""`log load` and `log trim` over the URLs of shared stores, and logs that go from store to store."""
+"""`log load` and `log trim` over the URLs of shared stores, and logs copied from store to store."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def _save(log: EventLog) -> None:
 def test_a_log_goes_around_through_all_stores(
     change: Callable[[EventLog], object], valkey: RedisStore, tmp_path: Path
 ) -> None:
-    """From a file to Redis, to PostgreSQL, to a file: the last dump is the first one, and each log verifies alike."""
+    """A log goes from a file to Redis, to PostgreSQL, to a file: the dumps are equal, and each log verifies alike."""
     first = filed(tmp_path / "first.db", SOME)
     on_log(first, change)
     stops = [first, valkey.url(), PostgresqlStore().url(), f"sqlite:{tmp_path / 'last.db'}"]
@@ -78,11 +78,11 @@ def test_a_log_goes_around_through_all_stores(
 
 @pytest.mark.parametrize("file", sorted(GOLDEN.glob("commits*.jsonl")), ids=lambda file: file.stem)
 def test_a_dump_of_any_schema_comes_back(store: Store, file: Path) -> None:
-    """Byte by byte."""
+    """The dump of the loaded log is the same, byte by byte."""
     url = store.url()
     if loaded(url, file.read_bytes()).status == 0:
         assert dump_of(url) == file.read_bytes()
-    else:  # a collection of commits that make no log
+    else:  # # commits without a whole chain
         assert not store.stored(url)
 
 
@@ -104,7 +104,7 @@ class TestLoading:
         assert tips == [0, len(SOME)]
 
     def test_a_log_that_is_not_empty_is_left_alone(self, store: Store) -> None:
-        """The name of another can be given."""
+        """The line says how to name another log."""
         url = filled(store.url(), conversation().commits)
         before = dump_of(url)
         result = loaded(url, dumped(SOME))
@@ -115,7 +115,7 @@ class TestLoading:
 
     @pytest.mark.parametrize("damage", ["no dump", "cut", "altered", "nothing"])
     def test_a_dump_that_is_no_log_leaves_nothing(self, store: Store, damage: str) -> None:
-        """The line is named, and another load of the same name goes well."""
+        """The error names the line, and another load of the same name succeeds."""
         url, dump = store.url(), dumped(SOME)
         wrong = {
             "no dump": b"hello\n",
@@ -168,7 +168,7 @@ class TestLoading:
 
 
 def _until_read(pipe: IO[bytes]) -> None:
-    """Return once the other end has read all that is in `pipe`, so that it has stored a part."""
+    """Return once the other end has read all of `pipe`, and so has stored a part."""
     deadline, unread = time.monotonic() + WITHIN_SECONDS, array("i", [1])
     while unread[0]:
         assert time.monotonic() < deadline
@@ -180,7 +180,7 @@ class TestTrimming:
     """The oldest commits of a shared log are forgotten, at an operator's word."""
 
     def test_it_says_and_does_what_it_does_to_a_file(self, store: Store, tmp_path: Path) -> None:
-        """Evidence that goes is counted; where a store may keep what went is said."""
+        """Evidence lost with the commits is counted; a line says where a store may keep trimmed commits."""
         script = fair_company()
         last = len(script.commits) - 2
         file, url = filed(tmp_path / "log.db", script.commits), filled(store.url(), script.commits)
@@ -196,14 +196,14 @@ class TestTrimming:
         assert "ends at position" in too_far.err
 
     def test_what_is_older_than_a_time_goes(self, store: Store) -> None:
-        """As it was stamped."""
+        """The times are those stamped by the broker."""
         url = filled(store.url(), conversation().commits)
         assert run_ok("log", "trim", url, "--older-than", "9999d").out.startswith(
             ("nothing to trim", "the last commit")
         )
 
     def test_a_broker_goes_on(self, store: Store) -> None:
-        """It appends after a trim that happened while it had the log open."""
+        """It appends after a trim of its open log."""
         url, commits = filled(store.url(), SOME[:-1]), SOME
 
         async def scenario(log: EventLog) -> None:

@@ -25,7 +25,7 @@ def test_a_conversation_over_two_brokers() -> None:
 
 
 def test_a_conversation_outlives_the_server() -> None:
-    """Messages that are sent while the server is down are answered when it is back, each stored once."""
+    """Messages sent while the server is down are answered when it is back, each stored once."""
 
     async def scenario() -> None:
         with running() as server:

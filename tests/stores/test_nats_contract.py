@@ -71,7 +71,7 @@ class InNats(ClosesLogs):
                 await js.publish(message.subject, message.data, headers=headers)
 
     async def until_in_line(self, log: EventLog, count: int) -> None:
-        """Ask the server how many requests wait for the turn, until they are over."""
+        """Ask the server for the number of requests in line, until it is `count` or a turn's time is over."""
         assert isinstance(log, NatsLog)
         subject = f"CONSUMER.INFO.{Layout(self.names[log]).turns_stream}.{CONSUMER}"
         with suppress(TimeoutError):
@@ -89,4 +89,4 @@ class TestNatsSessionRecords(InNats, SessionRecordsContract):
 
 
 class TestNatsCoordination(InNats, CoordinationContract):
-    """What brokers have in common beside the log."""
+    """The coordination of a log's brokers."""

@@ -1,4 +1,4 @@
-"""A log in NATS: batches, erasure, snapshots, followers, and what other programs do to its streams."""
+"""A log in NATS: batches, erasure, snapshots, followers, and interference by other programs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestAppends:
     """One message, or an atomic batch."""
 
     def test_a_batch_of_a_thousand_is_stored_as_a_whole(self) -> None:
-        """It is the largest that a server takes; together its messages are larger than one message may be."""
+        """It is a server's largest batch; together its messages are larger than one message may be."""
 
         async def scenario() -> None:
             commits = large(998)
@@ -81,7 +81,7 @@ class TestAppends:
         within(scenario)
 
     def test_a_batch_that_loses_a_race_stores_nothing(self) -> None:
-        """Nor does one whose writer is gone before its last message."""
+        """A batch without its last message stores nothing either."""
 
         async def scenario() -> None:
             name, commits = new_name(), chain(300)
@@ -178,10 +178,10 @@ class TestAppends:
 
 
 class TestReading:
-    """Pages, and what they lack."""
+    """Pages, also with missing messages."""
 
     def test_many_commits_are_read_in_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whatever a server or this program takes for too much at once."""
+        """The pages fit the limits of the server and of this program."""
         monkeypatch.setattr(log_module, "READ_AT_ONCE", 7)
         monkeypatch.setattr(entries, "PAGE_BYTES", 2_000)
 
@@ -213,7 +213,7 @@ class TestReading:
         within(scenario)
 
     def test_a_lost_commit_is_damage(self) -> None:
-        """A message that another program deleted is not skipped, in the middle or at the end."""
+        """A message deleted by another program is not skipped, in the middle or at the end."""
 
         async def scenario() -> None:
             for lost, told in ((2, "position 2"), (3, "position 3")):
@@ -229,7 +229,7 @@ class TestReading:
         within(scenario)
 
     def test_a_foreign_message_is_damage(self) -> None:
-        """One without a commit's id, or with a line that is none."""
+        """A foreign message lacks a commit's id, or its line is no commit."""
 
         async def scenario() -> None:
             for headers, told in (({}, "is no commit"), ({layout.COMMIT_HEADER: "f" * 32}, "can't be read")):
@@ -258,10 +258,10 @@ async def drained(log: NatsLog) -> None:
 
 
 class TestRedaction:
-    """The stand-in first, then the message."""
+    """The stand-in is stored first, then the message is erased."""
 
     def test_redacted_texts_are_not_in_the_servers_files(self) -> None:
-        """Nor are those of erased snapshots, or of batches."""
+        """This holds for erased snapshots and batches too."""
 
         async def scenario() -> None:
             with running() as server:
@@ -304,7 +304,7 @@ class TestRedaction:
         within(scenario)
 
     def test_stand_ins_are_trimmed_with_their_commits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Those of a group, once all of its commits are trimmed."""
+        """A group is trimmed once all of its commits are."""
         for module in (layout, redaction):
             monkeypatch.setattr(module, "STAND_INS_PER_GROUP", 2)
 
@@ -321,7 +321,7 @@ class TestRedaction:
         within(scenario)
 
     def test_many_are_redacted_some_at_a_time(self) -> None:
-        """More than go together."""
+        """One batch can't remove them all."""
 
         async def scenario() -> None:
             commits = conversation(*(f"text {number}" for number in range(70)))
@@ -334,7 +334,7 @@ class TestRedaction:
 
 
 class TestTrimming:
-    """The base, then the purge."""
+    """The base is stored first, then the commits are purged."""
 
     def test_one_that_was_cut_short_is_finished_at_the_next_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The snapshot is there before a commit is gone."""
@@ -386,7 +386,7 @@ class TestTrimming:
         within(scenario)
 
     def test_two_brokers_trim_at_once(self) -> None:
-        """The later base holds."""
+        """The later base remains."""
 
         async def scenario() -> None:
             commits = chain(8)
@@ -402,10 +402,10 @@ class TestTrimming:
 
 
 class TestSnapshots:
-    """Objects of parts, listed last."""
+    """Snapshots are objects of parts, listed last."""
 
     def test_a_large_one_is_kept_in_parts_which_the_tools_of_nats_read(self) -> None:
-        """It is longer than a message may be."""
+        """It is longer than a message's limit."""
 
         async def scenario() -> None:
             name, commits = new_name(), chain(3)
@@ -424,7 +424,7 @@ class TestSnapshots:
         within(scenario)
 
     def test_one_that_is_cut_short_does_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Its parts go after an hour, those of the others stay."""
+        """Its parts are deleted after an hour; those of the others stay."""
 
         async def crash(*_: Any) -> None:
             raise LogUnavailableError("crash")
@@ -451,7 +451,7 @@ class TestSnapshots:
         within(scenario)
 
     def test_a_damaged_one_is_passed_over(self) -> None:
-        """A base that is damaged makes the log unusable."""
+        """A damaged base makes the log unusable."""
 
         async def scenario() -> None:
             name, commits = new_name(), chain(6)
@@ -492,7 +492,7 @@ class TestSnapshots:
         within(scenario)
 
     def test_one_that_a_redaction_overtakes_does_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It may hold the names that were removed. One that begins afterwards does."""
+        """It may hold removed names. A snapshot begun afterwards counts."""
 
         async def scenario() -> None:
             commits = conversation("one", "two", "three")
@@ -543,10 +543,10 @@ class TestSnapshots:
 
 
 class TestFollowing:
-    """A follower hears each commit once, whatever the server sends."""
+    """A follower hears each commit once, under any fault on the way."""
 
     def test_messages_that_are_lost_on_the_way_are_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In the middle by the next one, the last ones by a heartbeat."""
+        """The next message reveals a gap in the middle, and a heartbeat one at the end."""
         hear, lost = following._Hearing._hear, 0
 
         async def half(self: Any, message: Any) -> None:
@@ -592,7 +592,7 @@ class TestFollowing:
         within(scenario)
 
     def test_what_is_redacted_before_it_comes_is_not_heard(self) -> None:
-        """Neither another's commit, nor one that this broker appended itself."""
+        """This holds for another broker's commit, and for one appended by this broker."""
 
         async def scenario() -> None:
             commits = conversation("one", "two")
@@ -609,7 +609,7 @@ class TestFollowing:
         within(scenario)
 
     def test_own_commits_are_not_decoded(self) -> None:
-        """They come back as the very objects that were appended; another's with the same content do not."""
+        """The follower gets the very objects of the append; equal ones of another broker are decoded."""
 
         async def scenario() -> None:
             commits = conversation("one")
@@ -654,7 +654,7 @@ class TestTurns:
     """The stream of one message."""
 
     def test_a_line_that_is_gone_is_made_anew(self) -> None:
-        """The first that asks does without."""
+        """The first request goes without a turn."""
 
         async def scenario() -> None:
             name, commits = new_name(), chain(2)
@@ -669,7 +669,7 @@ class TestTurns:
         within(scenario)
 
     def test_a_holder_passes_its_turn_on_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With its append, or at the end of its context: the next one waits for no limit of time."""
+        """The turn ends with its append or its context: the next one waits for no limit of time."""
         monkeypatch.setattr(turns, "TURN_MS", 15_000)
 
         async def scenario() -> None:
@@ -717,7 +717,7 @@ class TestDeliveryRecords:
     """Messages of many records each."""
 
     def test_they_are_kept_in_a_bounded_stream(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Those of a call together, as far as a message holds them."""
+        """Records of one call go together, up to a message's capacity."""
         monkeypatch.setattr(log_module, "RECORDS_PER_MESSAGE", 2)
 
         async def scenario() -> None:

@@ -1,4 +1,4 @@
-"""Opening a log in NATS: what a server and its streams must be, and what a new log is made of."""
+"""Opening a log in NATS: the demands on a server and its streams, and the parts of a new log."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TestDurability:
     """A client can't read how a server syncs, so the operator has to say it."""
 
     def test_a_server_of_which_nothing_is_said_is_refused(self) -> None:
-        """The text says what to set, and how to accept it."""
+        """The text says what to set, and how to accept the present setting."""
 
         async def scenario() -> None:
             told = await refusal_of(nats_server().url(new_name()).replace("&synced=always", ""))
@@ -69,7 +69,7 @@ class TestDurability:
         within(scenario)
 
     def test_it_is_taken_with_normal(self) -> None:
-        """With a warning."""
+        """A warning is logged."""
 
         async def scenario() -> None:
             url = nats_server().url(new_name()).replace("&synced=always", "")
@@ -91,7 +91,7 @@ class TestDurability:
         ],
     )
     def test_what_a_commit_survives_is_said(self, replicas: int, promise: str, *, is_synced: bool) -> None:
-        """With what Jepsen found, in one line."""
+        """It is one line, with the findings of Jepsen."""
         assert survives(replicas, is_synced=is_synced) == promise + JEPSEN
         assert "\n" not in JEPSEN
         assert "7564" in JEPSEN
@@ -109,7 +109,7 @@ class TestDurability:
 
 
 class TestServer:
-    """What a server must be."""
+    """The demands on a server."""
 
     def test_an_old_server_is_refused(self) -> None:
         """The least version is 2.12."""
@@ -129,7 +129,7 @@ class TestServer:
         within(scenario)
 
     def test_a_server_without_jetstream_is_refused(self) -> None:
-        """Or with none for the account."""
+        """This includes an account without it."""
 
         async def scenario() -> None:
             server = NatsServer()
@@ -166,7 +166,7 @@ class TestServer:
         within(scenario)
 
     def test_a_server_that_ends_meanwhile_is_unavailable(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Between its check and the first calls."""
+        """It ends between its check and the first calls."""
 
         async def scenario() -> None:
             with running() as server:
@@ -193,7 +193,7 @@ class TestRights:
     """The user of a log."""
 
     def test_the_rights_of_the_text_are_enough(self) -> None:
-        """For all that a broker does."""
+        """A broker can do all its work with them."""
 
         async def scenario() -> None:
             publish, subscribe = (
@@ -217,14 +217,14 @@ class TestRights:
         within(scenario)
 
     def test_the_page_gives_the_same_rights(self) -> None:
-        """To publish and to subscribe, in the order of the text."""
+        """Both have rights to publish and to subscribe, in the same order."""
         page = (ROOT / "docs" / "operating.md").read_text("utf-8")
         _, _, section = page.partition("**NATS.**")
         section, _, _ = section.partition("\n    }\n")
         assert re.findall(r'"([^"]+)"', section) == re.findall(r"[\w$.*>]+>", rights_of("chat"))
 
     def test_too_few_are_refused_with_the_right_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At the start and later."""
+        """This holds at the start and later."""
         for module in (client_module, open_module):
             monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
 
@@ -244,7 +244,7 @@ class TestRights:
 
 
 def users(publish: list[str], subscribe: list[str]) -> str:
-    """Return the settings of a server whose only user may do that."""
+    """Return the settings of a server with one user of these rights."""
     return (
         "authorization { users: [ { user: u, password: p, permissions: {"
         f" publish: {publish!r}, subscribe: {subscribe!r} }} }} ] }}"
@@ -252,7 +252,7 @@ def users(publish: list[str], subscribe: list[str]) -> str:
 
 
 class TestStreams:
-    """What a log's streams must be."""
+    """The demands on a log's streams."""
 
     @pytest.mark.parametrize(
         ("settings", "told"),
@@ -274,7 +274,7 @@ class TestStreams:
         ],
     )
     def test_another_programs_stream_is_refused_and_kept(self, settings: Mapping[str, Any], told: str) -> None:
-        """One with other subjects, or one that would lose commits."""
+        """It has other subjects, or a setting to lose commits."""
 
         async def scenario() -> None:
             name = new_name()
@@ -325,7 +325,7 @@ class TestStreams:
         within(scenario)
 
     def test_a_stream_beside_the_log_is_made_anew(self) -> None:
-        """A log that lacks its records of sessions can go on."""
+        """A log without its session records can go on."""
 
         async def scenario() -> None:
             name = new_name()
@@ -372,7 +372,7 @@ class TestStreams:
         ],
     )
     def test_values_that_are_damaged_or_newer_are_refused(self, key: str, value: bytes, told: str) -> None:
-        """In one line that names the log's part."""
+        """The refusal is one line and names the log's part."""
 
         async def scenario() -> None:
             name = new_name()
@@ -384,7 +384,7 @@ class TestStreams:
         within(scenario)
 
     def test_a_key_that_was_deleted_has_no_value(self) -> None:
-        """As the tools of NATS delete one."""
+        """The tools of NATS delete keys this way."""
 
         async def scenario() -> None:
             name = new_name()

@@ -29,7 +29,7 @@ from tests.support.process import free_port
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[NatsServer]:
-    """A server that tests may kill."""
+    """A server for tests to kill."""
     with running() as server:
         yield server
 
@@ -62,7 +62,7 @@ class TestKilled:
 
     @pytest.mark.parametrize("batch", [1, 3])
     def test_nothing_acknowledged_is_lost(self, own_server: NatsServer, batch: int) -> None:
-        """Whatever was answered is there after the restart, in whole batches, and appends go on where they were."""
+        """Every acknowledged commit is there after the restart, in whole batches, and appends go on after them."""
 
         async def scenario() -> None:
             commits = chain(60)
@@ -84,7 +84,7 @@ class TestKilled:
         within(scenario)
 
     def test_all_calls_say_so_and_work_again(self, own_server: NatsServer) -> None:
-        """Each is refused in one line that names no host, and nothing hangs."""
+        """Each is refused in one line without a host, and nothing hangs."""
 
         async def scenario() -> None:
             commits = chain(3)
@@ -214,7 +214,7 @@ class TestSilent:
         within(scenario)
 
     def test_a_follower_notices(self, own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A quiet server that answers is no error; one that is silent is."""
+        """A quiet server with answers is no error; a silent one is."""
         monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.1)
         monkeypatch.setattr(following, "SILENT_SECONDS", 0.5)
 
@@ -235,7 +235,7 @@ class TestSilent:
         within(scenario)
 
     def test_a_start_and_an_end_do_not_hang(self, own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A log is closed within seconds, and none is opened."""
+        """A log is closed within seconds, and an attempt to open one fails."""
         monkeypatch.setattr(client_module, "CLOSE_SECONDS", 0.1)
         monkeypatch.setattr(turns, "CLOSE_SECONDS", 0.1)
         monkeypatch.setattr(open_module, "CONNECT_SECONDS", 0.1)
@@ -267,7 +267,7 @@ class TestCancelled:
     """Callers go while they wait."""
 
     def test_no_answer_is_left_for_a_later_call(self, own_server: NatsServer) -> None:
-        """What was begun is done; the next calls get their own answers."""
+        """Begun calls are finished; the next calls get their own answers."""
 
         async def scenario() -> None:
             commits = chain(40)
@@ -289,7 +289,7 @@ class TestCancelled:
         within(scenario)
 
     def test_a_follower_ends_at_once(self, own_server: NatsServer) -> None:
-        """A cancellation is not swallowed, wherever it comes."""
+        """A cancellation is not swallowed at any step."""
 
         async def scenario() -> None:
             async with opened(own_server) as (here, _):
@@ -307,7 +307,7 @@ class TestForgetful:
     """The server has lost streams."""
 
     def test_a_log_that_is_gone_is_said_to_be(self, own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A wiped server is not taken for an empty log. A broker that appends or follows has to start again."""
+        """A wiped server is not taken for an empty log. Its broker has to start again to append or follow."""
         monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.1)
         monkeypatch.setattr(following, "SILENT_SECONDS", 0.3)
 
@@ -332,7 +332,7 @@ class TestForgetful:
         within(scenario)
 
     def test_nothing_is_written_where_a_log_is_gone(self, own_server: NatsServer) -> None:
-        """So the next start finds nothing of it, and makes a new log."""
+        """The next start finds nothing of it, and makes a new log."""
 
         async def scenario() -> None:
             name, commits = new_name(), chain(2)
@@ -366,7 +366,7 @@ class TestForgetful:
         within(scenario)
 
     def test_a_follower_notices_a_log_that_became_shorter(self, own_server: NatsServer) -> None:
-        """A restored backup ends before what was followed."""
+        """A restored backup ends before the followed position."""
 
         async def scenario() -> None:
             commits = chain(3)
@@ -383,7 +383,7 @@ class TestCluster:
 
     @pytest.mark.slow
     def test_a_log_outlives_its_leader(self) -> None:
-        """Whatever was answered is there when the leader of the stream is killed; followers begin anew."""
+        """Every acknowledged commit is there after the stream's leader is killed; followers begin anew."""
 
         async def scenario() -> None:
             commits = chain(30)
@@ -418,7 +418,7 @@ class TestCluster:
 
 
 def cluster() -> list[NatsServer]:
-    """Three servers that know each other."""
+    """Three connected servers."""
     ports = [free_port() for _ in range(3)]
     routes = ", ".join(f"'nats://127.0.0.1:{port}'" for port in ports)
     return [
@@ -442,7 +442,7 @@ async def until_answered(call: Any) -> Any:
 
 
 async def leader_of(servers: list[NatsServer], stream: str) -> NatsServer:
-    """Return the server that leads a stream."""
+    """Return the leader of a stream."""
     client = await nats.connect(f"nats://127.0.0.1:{servers[0].port}")
     info = await client.jetstream().stream_info(stream)
     await client.close()

@@ -1,4 +1,4 @@
-"""The contracts of what a log in NATS keeps beside its commits."""
+"""The contracts of session records and coordination in NATS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Side:
         self.epoch = ""
 
     async def open(self) -> None:
-        """Make the buckets that are missing, and read the epoch."""
+        """Make the missing buckets, and read the epoch."""
         js = (await self.client.open()).nats.jetstream()
         layout = self.address.layout
         meta = await js.create_key_value(KeyValueConfig(layout.meta_bucket))
@@ -101,11 +101,11 @@ class TestNatsSessionRecords(InNats, SessionRecordsContract):
 
 
 class TestNatsCoordination(InNats, CoordinationContract):
-    """What brokers have in common beside the log."""
+    """The coordination of a log's brokers."""
 
 
 def test_listeners_notice_an_outage() -> None:
-    """They are told, to subscribe again; a record that was kept survives the server's end."""
+    """They are told, to subscribe again; a kept record survives the server's end."""
 
     async def scenario() -> None:
         with running() as server:

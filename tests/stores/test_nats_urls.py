@@ -1,4 +1,4 @@
-"""URLs of logs in NATS that can't work are refused in one line without their secrets."""
+"""Unusable URLs of logs in NATS are refused in one line without their secrets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_is_refused(url: str) -> None:
-    """With the part that is wrong, how to write it, and no password."""
+    """The line has the wrong part and how to write it, and no password."""
     with pytest.raises(UnusableLogError) as error:
         parse(url)
     text = str(error.value)
@@ -69,7 +69,7 @@ def test_a_url_may_say_all() -> None:
 
 
 async def _opened(url: str) -> str:
-    """Connect, ask JetStream something, and return what the error says; empty if there was none."""
+    """Connect, ask JetStream something, and return the error's text; empty without an error."""
     client = Client(parse(url))
     text = ""
     try:
@@ -91,7 +91,7 @@ def opened(url: str) -> str:
 
 
 def test_nothing_listens_at_the_url() -> None:
-    """Without the name of the host, and each server of a list is tried."""
+    """The text has no host, and each server of a list is tried."""
     assert opened(f"nats://127.0.0.1:{free_port()}") == "NATS can't be reached: Connection refused"
     with running() as server:
         assert opened(f"nats://127.0.0.1:{free_port()},127.0.0.1:{server.port}/") == ""
@@ -109,7 +109,7 @@ def test_a_user_or_a_token_that_the_server_does_not_know() -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """A certificate for localhost that signs itself, and its key."""
+    """A self-signed certificate for localhost, and its key."""
     certify(tmp_path)
     return tmp_path
 
@@ -125,13 +125,13 @@ def test_a_log_behind_tls(certificates: Path) -> None:
 
 
 def test_a_secret_is_not_sent_without_tls() -> None:
-    """A server that does not ask for TLS gets no password of a tls:// URL."""
+    """A server without TLS gets no password of a tls:// URL."""
     with running(f"authorization {{ user: u, password: {PASSWORD} }}") as server:
         assert opened(server.url(scheme="tls", user=f"u:{PASSWORD}@")).startswith("NATS here does not speak TLS")
 
 
 def test_a_call_that_the_end_of_the_server_cuts_is_refused_at_once() -> None:
-    """And the next call connects again."""
+    """The next call connects again."""
 
     async def scenario() -> None:
         with running() as server:

@@ -35,7 +35,7 @@ class OnPostgresql(ClosesLogs):
         return await self._open(self.names[log])
 
     async def until_in_line(self, log: EventLog, count: int) -> None:
-        """Ask the server who waits for an advisory lock."""
+        """Ask the server for the number of waiters for an advisory lock."""
         assert isinstance(log, PostgresqlLog)
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         async with asyncio.timeout(WITHIN_SECONDS):

@@ -1,4 +1,4 @@
-"""The history with SQL: `docs/history.md` as it stands, its columns, its indexes, redaction and trimming."""
+"""The history with SQL: the queries of `docs/history.md`, its columns, its indexes, redaction and trimming."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ R3 = RoomId("r_3")
 
 
 def conversations() -> list[Commit]:
-    """Ann and Bob talk, Bob reports Ann and leaves with that; Cat and Dan still talk."""
+    """Ann and Bob talk, Bob reports Ann and so leaves her; Cat and Dan still talk."""
     return log_of(
         AdoptPolicy(Policy(reports_per_10min_max=3, blocks_per_connection_max=3)),
         enter(ANN),
@@ -51,7 +51,7 @@ def conversations() -> list[Commit]:
 
 @asynccontextmanager
 async def database(on: Server) -> AsyncIterator[tuple[PostgresqlLog, asyncpg.Connection]]:
-    """A log `chat` in a database of its own, and a connection to it."""
+    """Yield a log `chat` in a database of its own, and a connection to it."""
     name = new_name()
     await on.sql(f"CREATE DATABASE {name}")
     log = await open_log(on.url(database=name), PickledStates(), synchronous="full")
@@ -65,7 +65,7 @@ async def database(on: Server) -> AsyncIterator[tuple[PostgresqlLog, asyncpg.Con
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_query_of_the_page_runs_as_it_stands(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And finds something in a log with two conversations of the last minute."""
+    """Each finds something in a log with two conversations of the last minute."""
     monkeypatch.setattr(logs, "NOON_MS", int(time.time() * 1_000) - 60_000)
 
     async def scenario() -> None:
@@ -79,7 +79,7 @@ def test_each_query_of_the_page_runs_as_it_stands(version: int, monkeypatch: pyt
 
 
 def test_the_columns_of_the_views_are_those_of_the_page() -> None:
-    """Their names, types and order of types, view by view."""
+    """Names, types and order of columns are the same, view by view."""
     described: dict[str, dict[str, str]] = {}
     for view, table in re.findall(r"^### `(\w+)`.*?\n\n(\|.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL):
         rows = [line.split(" | ") for line in table.splitlines()[2:]]
@@ -145,7 +145,7 @@ def test_the_views_say_what_happened() -> None:
 
 
 def test_what_was_redacted_is_null_in_the_history() -> None:
-    """Texts, names and notes; what was not redacted is still there."""
+    """Redacted texts, names and notes are null; all others are still there."""
 
     async def scenario() -> None:
         async with database(server()) as (log, connection):
@@ -167,7 +167,7 @@ def test_what_was_redacted_is_null_in_the_history() -> None:
 
 
 def test_what_was_trimmed_is_gone_from_the_history_at_once() -> None:
-    """Also before its rows are deleted."""
+    """They are gone even before their rows are deleted."""
 
     async def scenario() -> None:
         commits = conversations()
@@ -224,7 +224,7 @@ def test_what_the_page_calls_quick_does_not_read_the_whole_log(query: str, many:
 
 @pytest.fixture(scope="module")
 def many() -> str:
-    """The URL of a database with a log of 20,000 commits."""
+    """Return the URL of a database with a log of 20,000 commits."""
     name = new_name()
 
     async def fill() -> None:
@@ -238,7 +238,7 @@ def many() -> str:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "tests" / "golden").glob("commits*.jsonl")), ids=lambda file: file.stem)
 def test_commits_of_every_schema_are_in_the_history(file: Path) -> None:
-    """A log of an older version is loaded; its messages are those that the codec reads."""
+    """A log of an older version is loaded; its messages are those read by the codec."""
     lines = file.read_bytes().splitlines()
     commits = [decode_commit(line) for line in lines]
     said = [

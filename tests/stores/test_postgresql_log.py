@@ -47,7 +47,7 @@ WITHIN_SECONDS = 10
 
 @asynccontextmanager
 async def opened(name: str | None = None, count: int = 1) -> AsyncIterator[list[PostgresqlLog]]:
-    """So many ways to one log."""
+    """Open one log so many times."""
     name, logs = name or new_name(), list[PostgresqlLog]()
     try:
         for _ in range(count):
@@ -58,7 +58,7 @@ async def opened(name: str | None = None, count: int = 1) -> AsyncIterator[list[
 
 
 def on_log(count: int = 1) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[[object], None]]:
-    """A test with so many ways to one empty log as its arguments."""
+    """Run a test with so many ways to one empty log as its arguments."""
 
     def decorate(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[[object], None]:
         def wrapper(self: object) -> None:
@@ -86,17 +86,17 @@ async def until_it_answers(log: PostgresqlLog) -> Tip:
 
 @cache
 def mortal_server() -> Server:
-    """A server that tests may kill."""
+    """A server for tests to kill."""
     mortal = Server(server()._binaries)
     atexit.register(mortal.remove)
     return mortal
 
 
 class TestCrashes:
-    """A server that crashes, and comes back."""
+    """A server's crash and its restart."""
 
     def test_nothing_acknowledged_is_lost(self) -> None:
-        """The server is killed in the middle of appends; what it had answered is there when it is back."""
+        """The server is killed in the middle of appends; every acknowledged commit is there when it is back."""
         own = mortal_server()
 
         async def scenario() -> None:
@@ -131,7 +131,7 @@ class TestCrashes:
         asyncio.run(scenario())
 
     def test_a_record_of_a_session_survives(self) -> None:
-        """From the moment that it was kept, since its client was answered then."""
+        """It survives from its acknowledgement on, since its client was answered then."""
         own = mortal_server()
 
         async def scenario() -> None:
@@ -146,7 +146,7 @@ class TestCrashes:
         asyncio.run(scenario())
 
     def test_a_server_that_is_away_is_waited_for(self) -> None:
-        """Opening fails in a way that says so; a subscriber and a follower hear of it, and begin anew after it."""
+        """Opening fails and says why; a subscriber and a follower hear of it, and begin anew after it."""
         own = mortal_server()
 
         async def scenario() -> None:
@@ -177,7 +177,7 @@ class TestCrashes:
 
 
 class TestDeadPeers:
-    """Connections that hang do not hold anyone for long."""
+    """A hanging connection delays its callers only briefly."""
 
     def test_a_server_that_hangs_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The server's process is stopped; the append fails in time, and the next one works."""
@@ -199,7 +199,7 @@ class TestDeadPeers:
         asyncio.run(scenario())
 
     def test_a_log_closes_although_its_server_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The operation under way fails, and a turn that did not come is forgotten."""
+        """The operation under way fails, and a turn still waited for is forgotten."""
         monkeypatch.setattr(link_module, "CLOSE_SECONDS", 0.2)
 
         async def scenario() -> None:
@@ -244,7 +244,7 @@ class TestDeadPeers:
     def test_work_that_does_not_notice_the_end_of_its_connection_is_abandoned(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As the client library's, where it waits for a full socket. The next operation works."""
+        """The client library waits for a full socket in this way. The next operation works."""
         monkeypatch.setattr(link_module, "CALL_SECONDS", 0.2)
         monkeypatch.setattr(link_module, "ABANDON_SECONDS", 0.1)
 
@@ -259,7 +259,7 @@ class TestDeadPeers:
 
     @on_log(1)
     async def test_a_connection_that_breaks_in_a_transaction_is_lost(self, log: PostgresqlLog) -> None:
-        """The error says so, whatever the client library was doing."""
+        """The error says so in any state of the client library."""
         commits = conversation("one")
         await log.append(commits, expected=EMPTY_TIP)
 
@@ -365,7 +365,7 @@ class TestNotes:
     """The brokers' channel when it is disturbed."""
 
     def test_a_connection_that_hangs_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A subscriber hears of it, although nobody says anything."""
+        """A subscriber hears of it, even without a note."""
         monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
         monkeypatch.setattr(coordination_module, "PING_SECONDS", 0.05)
 
@@ -403,7 +403,7 @@ class TestNotes:
         asyncio.run(scenario())
 
     def test_a_subscriber_that_is_too_far_behind_has_to_begin_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What waits for it is bounded."""
+        """The queue of a subscriber is bounded."""
         monkeypatch.setattr(coordination_module, "QUEUED_NOTES_MAX", 3)
 
         async def scenario() -> None:
@@ -422,11 +422,11 @@ class TestNotes:
 
 
 class TestCallers:
-    """Callers that go away, and appends that can't be stored."""
+    """Cancelled callers, and appends of unstorable texts."""
 
     @on_log()
     async def test_a_cancelled_append_is_done_or_was_never_begun(self, log: PostgresqlLog) -> None:
-        """And the log works on, also one that is closed in the middle of it."""
+        """The log works on, and can be closed in the middle of a call."""
         commits = chain(50)
         for number, commit in enumerate(commits):
             before = commits[number - 1].tip if number else EMPTY_TIP
@@ -445,7 +445,7 @@ class TestCallers:
 
     @on_log()
     async def test_a_text_that_no_database_takes_is_refused_at_once(self, log: PostgresqlLog) -> None:
-        """No broker stores such a character; if one did, it would not be tried for ever."""
+        """No broker stores such a character; an append of one would not be tried for ever."""
         commits = conversation("hello")
         await log.append(commits, expected=EMPTY_TIP)
         said = commits[-1].command
@@ -459,7 +459,7 @@ class TestCallers:
 
     @on_log()
     async def test_a_follower_ends_when_it_is_cancelled(self, log: PostgresqlLog) -> None:
-        """Also in the moments after it was woken; else the broker that stops it would wait for ever."""
+        """This holds right after it was woken too; else a broker would wait for ever for its end."""
         for steps in range(8):
             following = asyncio.ensure_future(anext(log.follow(0)))
             await settle()
@@ -474,7 +474,7 @@ class TestCallers:
 
     @on_log()
     async def test_a_lost_commit_is_damage(self, log: PostgresqlLog) -> None:
-        """Reading says so, rather than leaving it out."""
+        """Reading reports it and does not skip it."""
         commits = chain(5)
         await log.append(commits, expected=EMPTY_TIP)
         await server().sql(f"DELETE FROM {log._address.schema}.commits WHERE position = 3")
@@ -497,11 +497,11 @@ class TestCallers:
 
 
 class TestSessionRecords:
-    """The records of sessions, whose fields are named by clients in part."""
+    """Session records; clients choose some names of their fields."""
 
     @on_log(1)
     async def test_no_record_is_a_fault_of_the_log(self, log: PostgresqlLog) -> None:
-        """A fault would end all brokers. What can't be stored is an error of that call alone."""
+        """A fault would end all brokers. An unstorable record is an error of that call alone."""
         records = log.session_records
         await records.keep("key", {"\ud800": b"1"}, until_ms=100)
         assert await records.load("key", now_ms=0) == {"\ud800": b"1"}
@@ -517,7 +517,7 @@ class TestSessionRecords:
 
     @on_log(1)
     async def test_many_that_are_over_are_forgotten_some_at_a_time(self, log: PostgresqlLog) -> None:
-        """Other calls go on meanwhile, and what is still kept stays."""
+        """Other calls go on meanwhile, and records within their time stay."""
         records, many = log.session_records, 3 * session_records_module.EXPIRED_AT_ONCE
         await records.keep("over", {f"{number}": b"" for number in range(many)}, until_ms=100)
         await records.keep("kept", {"a": b"1"}, until_ms=101)
@@ -534,7 +534,7 @@ class TestRedaction:
     """Texts are removed some at a time."""
 
     def test_appends_go_on_between_its_transactions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One that was called after the redaction began is stored before it ends; then all texts are gone."""
+        """An append called during the redaction is stored before its end; then all texts are gone."""
         monkeypatch.setattr(redaction, "REDACTED_AT_ONCE", 2)
 
         async def scenario() -> None:
@@ -553,7 +553,7 @@ class TestRedaction:
 
     @on_log(1)
     async def test_a_row_without_a_text_is_not_written_again(self, log: PostgresqlLog) -> None:
-        """A redaction that is repeated after an error does no more than is left."""
+        """A redaction repeated after an error removes only the remaining texts."""
         commits = conversation("one", "two", "three")
         await log.append(commits, expected=EMPTY_TIP)
         versions = f"SELECT xmin::text FROM {log._address.schema}.commits ORDER BY position"
@@ -565,7 +565,7 @@ class TestRedaction:
 
     @pytest.mark.slow
     def test_a_long_time_of_texts_is_redacted(self) -> None:
-        """After the setting was changed, say; the log takes commits meanwhile, and closes after it."""
+        """This happens after a change of the setting; the log takes commits meanwhile, and closes after it."""
         count = 40_000
 
         async def scenario() -> None:
@@ -596,7 +596,7 @@ class TestSharing:
     async def test_a_text_redacted_while_it_is_followed_is_not_heard(
         self, here: PostgresqlLog, there: PostgresqlLog
     ) -> None:
-        """A follower that comes later hears the redacted commit, also one of the broker that wrote it."""
+        """A later follower hears the redacted commit, also one of its own broker."""
         commits = conversation("one", "two")
         async with aclosing(here.follow(0)) as first, aclosing(there.follow(0)) as second:
             heard = asyncio.ensure_future(anext(first))
@@ -612,7 +612,7 @@ class TestSharing:
     async def test_own_commits_do_not_come_back_over_the_network(
         self, here: PostgresqlLog, there: PostgresqlLog
     ) -> None:
-        """A broker that is alone reads nothing; others' commits come between its own ones, in order."""
+        """A lone broker reads nothing; others' commits come between its own ones, in order."""
         commits = chain(6)
         async with aclosing(here.follow(0)) as followed:
             waiting = asyncio.ensure_future(anext(followed))
@@ -647,7 +647,7 @@ class TestSharing:
 
     @on_log(2)
     async def test_a_trimmed_log_is_trimmed_for_all(self, here: PostgresqlLog, there: PostgresqlLog) -> None:
-        """The rows are deleted, with what was recorded of them; the other broker sees the base with its next read."""
+        """The rows are deleted with their delivery records; the other broker sees the base with its next read."""
         commits = chain(8)
         await here.append(commits, expected=EMPTY_TIP)
         await here.compact(Snapshot(commits[5].tip, fold(commits[:6])))
@@ -679,7 +679,7 @@ class TestSharing:
         loop = asyncio.get_running_loop()
 
         class Interrupted(PickledStates):
-            """A codec that encodes while the other broker redacts."""
+            """A codec whose encoding is interrupted by the other broker's redaction."""
 
             def encode(self, state: Any) -> Iterator[bytes]:
                 yield from super().encode(state)
@@ -724,7 +724,7 @@ class TestSharing:
     async def test_a_base_is_not_dropped_by_a_redaction_that_waited_for_it(
         self, log: PostgresqlLog, other: PostgresqlLog
     ) -> None:
-        """The redaction sees the base that it waited for, and drops the snapshots below it alone."""
+        """The redaction waits for the base and sees it, and drops the snapshots below it alone."""
         commits = chain(8)
         await log.append(commits, expected=EMPTY_TIP)
         snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
@@ -749,7 +749,7 @@ class TestSharing:
         assert await other.newest_snapshot() == snapshot
 
     def test_a_snapshot_is_encoded_with_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So the event loop gets its turns although another thread computes."""
+        """The event loop gets its turns although another thread computes."""
         paused = list[float]()
         monkeypatch.setattr(snapshot_parts, "WORK_SECONDS", 0.0)
         monkeypatch.setattr(
@@ -781,7 +781,7 @@ class TestSharing:
 
     @on_log(1)
     async def test_many_own_commits_are_heard_by_two_followers(self, log: PostgresqlLog) -> None:
-        """More than are kept for them; the rest is read."""
+        """They are more than the kept ones; the rest is read."""
         commits = chain(KNOWN_COMMITS_MAX + 300)
         async with aclosing(log.follow(0)) as first, aclosing(log.follow(0)) as second:
             heard = [asyncio.ensure_future(anext(each)) for each in (first, second)]
@@ -819,7 +819,7 @@ class TestSharing:
             await log.newest_snapshot()
 
     def test_two_brokers_exchange_messages(self) -> None:
-        """Ann enters at one, Bob at the other; each reads there what the other says."""
+        """Ann enters at one, Bob at the other; each reads there the other's messages."""
 
         async def scenario() -> None:
             name, brokers, logs = new_name(), list[Broker](), list[PostgresqlLog]()

@@ -1,4 +1,4 @@
-"""Opening a log in PostgreSQL: what is refused and how that is said, least rights, reading, loading, and `log init`."""
+"""Opening a log in PostgreSQL: refusals and their texts, least rights, reading, loading, and `log init`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 async def refused(url: str, *, synchronous: str = "full") -> str:
-    """Return the one line with which `url` is refused."""
+    """Return the one line of the refusal of `url`."""
     with pytest.raises(UnusableLogError) as error:
         await open_log(url, CODEC, synchronous=synchronous)
     text = str(error.value)
@@ -51,7 +51,7 @@ async def refused(url: str, *, synchronous: str = "full") -> str:
 
 
 async def new_role(*rights: str) -> str:
-    """Return a new role that may log in with `PASSWORD`."""
+    """Return a new role with the right to log in with `PASSWORD`."""
     role = f"role_{new_name()}"
     await server().sql(
         f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'", *(right.format(role=role) for right in rights)
@@ -60,7 +60,7 @@ async def new_role(*rights: str) -> str:
 
 
 class TestRefusals:
-    """What an operator has to change is said in one line, without the password."""
+    """One line without the password says what an operator has to change."""
 
     def test_a_wrong_password(self) -> None:
         """The role is there."""
@@ -74,12 +74,12 @@ class TestRefusals:
         run(scenario())
 
     def test_a_missing_database(self) -> None:
-        """It is not made."""
+        """The database is not made."""
         text = asyncio.run(refused(server().url(database="missing")))
         assert "create the database" in text
 
     def test_a_role_that_may_not_make_a_log(self) -> None:
-        """The command is named that makes it."""
+        """The line names the command for making it."""
 
         async def scenario() -> None:
             url = server().url(new_name(), user=f"{await new_role()}:{PASSWORD}")
@@ -88,7 +88,7 @@ class TestRefusals:
         run(scenario())
 
     def test_a_role_without_rights_to_a_log(self) -> None:
-        """The log is there, and of another role."""
+        """The log exists and belongs to another role."""
 
         async def scenario() -> None:
             name = new_name()
@@ -114,7 +114,7 @@ class TestRefusals:
         run(scenario())
 
     def test_a_newer_format(self) -> None:
-        """It is of a newer version."""
+        """A newer version made the log."""
 
         async def scenario() -> None:
             name = new_name()
@@ -128,7 +128,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["", "Chat", "a" * 33, "pg_chat", "1st", "a%22b"])
     def test_a_name_that_is_none(self, name: str) -> None:
-        """A name is part of statements."""
+        """The name becomes a part of statements."""
         assert "a log's name has" in asyncio.run(refused(f"postgresql://host/database?name={name}"))
 
     @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ class TestRefusals:
         ],
     )
     def test_a_url_that_is_none(self, url: str) -> None:
-        """It says that it is the URL."""
+        """The line calls it the URL."""
         assert "URL" in asyncio.run(refused(url))
 
     def test_a_parameter_that_the_server_does_not_know(self) -> None:
@@ -149,11 +149,11 @@ class TestRefusals:
         assert "check the parameters" in text
 
     def test_tls_that_the_server_does_not_offer(self) -> None:
-        """It is demanded by the URL."""
+        """The URL demands TLS."""
         assert "offers no TLS" in asyncio.run(refused(server().url(new_name(), sslmode="require")))
 
     def test_another_encoding(self) -> None:
-        """Not every text could be stored."""
+        """It could not store every text."""
 
         async def scenario() -> None:
             database = new_name()
@@ -177,7 +177,7 @@ class TestRefusals:
         assert isinstance(translated(broken, address_of("postgresql://host/database")), LogUnavailableError)
 
     def test_a_server_that_is_not_there(self) -> None:
-        """It may be there later."""
+        """It may be started later."""
 
         async def scenario() -> None:
             for url in ("postgresql://u:p@127.0.0.1:1/database", "postgresql:///database?host=/nowhere&user=u"):
@@ -188,7 +188,7 @@ class TestRefusals:
         run(scenario())
 
     def test_a_server_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Something takes the connection, and does not answer."""
+        """A listener accepts the connection and does not answer."""
         monkeypatch.setattr(link, "CONNECT_SECONDS", 0.2)
 
         gone = asyncio.Event()
@@ -210,11 +210,11 @@ class TestRefusals:
 
 
 class TestSettings:
-    """What an acknowledged message survives is demanded, and said."""
+    """The durability of an acknowledged message is demanded, and told."""
 
     @pytest.mark.parametrize("setting", ["fsync", "full_page_writes"])
     def test_a_server_that_may_destroy_the_log_is_refused(self, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Unless that is accepted; then it is said."""
+        """The operator may accept it; then a warning says so."""
 
         async def scenario() -> None:
             url = server().url(new_name())
@@ -249,7 +249,7 @@ class TestSettings:
 
     @pytest.mark.parametrize(("default", "later"), [("on", "off"), ("remote_apply", "local"), ("remote_write", "off")])
     def test_a_session_waits_for_the_disk_for_its_whole_life(self, default: str, later: str) -> None:
-        """Whatever the server's default becomes meanwhile; one that promises more stays."""
+        """Later changes of the server's default do not matter; a stronger setting stays."""
 
         async def scenario() -> None:
             try:
@@ -265,7 +265,7 @@ class TestSettings:
         run(scenario())
 
     def test_a_database_with_another_isolation_level_is_used_as_any(self) -> None:
-        """Appends that wait for each other see what the one before has stored."""
+        """An append waiting for another sees its commits."""
 
         async def scenario() -> None:
             name = new_name()
@@ -311,7 +311,7 @@ class TestSettings:
     def test_what_a_commit_survives_is_said(
         self, settings: dict[str, str], synchronous: str, survives: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """In one line."""
+        """It is one line."""
 
         async def scenario() -> None:
             _pretend(monkeypatch, **settings)
@@ -383,7 +383,7 @@ class TestRights:
         run(scenario())
 
     def test_a_reader_needs_no_more_than_to_select(self) -> None:
-        """And does not learn the secret of the sessions."""
+        """It does not learn the secret of the sessions."""
 
         async def scenario() -> None:
             name, role = new_name(), await new_role()
@@ -423,7 +423,7 @@ class TestRights:
         run(scenario())
 
     def test_a_reader_makes_no_log(self) -> None:
-        """It says that there is none."""
+        """The error says that the log does not exist."""
 
         async def scenario() -> None:
             with pytest.raises(UnusableLogError, match="there is no such log"):
@@ -436,7 +436,7 @@ class TestLoading:
     """A log is loaded whole or not at all."""
 
     def test_a_loaded_log_is_the_one_that_was_dumped(self) -> None:
-        """Under a new epoch; its deliveries were recorded elsewhere."""
+        """It has a new epoch; its deliveries were recorded elsewhere."""
 
         async def scenario() -> None:
             url, commits = server().url(new_name()), conversation("one", "two", "three")
@@ -471,7 +471,7 @@ class TestLoading:
         run(scenario())
 
     def test_a_trimmed_log_begins_with_its_snapshot(self) -> None:
-        """The base is what was trimmed."""
+        """The snapshot is the base."""
 
         async def scenario() -> None:
             url, commits = server().url(new_name()), chain(6)
@@ -488,7 +488,7 @@ class TestLoading:
         run(scenario())
 
     def test_an_abandoned_load_leaves_nothing(self) -> None:
-        """Nor one whose connection broke."""
+        """A load with a broken connection leaves nothing either."""
 
         async def scenario() -> None:
             url, commits = server().url(new_name()), chain(4)
@@ -547,7 +547,7 @@ class TestInit:
         run(scenario())
 
     def test_a_log_in_use_takes_commits_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A session that reads a view keeps it from being replaced, and no one else waits for that."""
+        """A session reading a view keeps it from being replaced, and all others go on."""
         monkeypatch.setattr(layout, "LOCK_MS", 100)
         monkeypatch.setattr(layout, "PAUSE_MS", 10)
         monkeypatch.setattr(layout, "ATTEMPTS", 1_000)
@@ -582,7 +582,7 @@ class TestInit:
         run(scenario())
 
     def test_it_makes_the_indexes_that_are_missing(self) -> None:
-        """As a later version may need more of them."""
+        """A later version may need more of them."""
 
         async def scenario() -> None:
             name = new_name()
@@ -596,7 +596,7 @@ class TestInit:
         run(scenario())
 
     def test_a_roles_name_is_quoted(self) -> None:
-        """Whatever it is."""
+        """Any name of a role can be used."""
         assert 'TO "a""b; c";' in init_statements("postgresql://host/database", readers='a"b; c')
 
     def test_redis_needs_nothing(self) -> None:

@@ -1,4 +1,4 @@
-"""URLs of logs in PostgreSQL that can't work are refused in one line, and no text for everyone names the database."""
+"""Unusable URLs of logs in PostgreSQL are refused in one line, and no text for clients names the database."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def refused(url: str) -> str:
 
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_is_refused(url: str) -> None:
-    """Before any connection, and with the part that is wrong."""
+    """The refusal comes before any connection and names the wrong part."""
     assert MALFORMED[url] in asyncio.run(refused(url))
 
 
@@ -87,7 +87,7 @@ def test_a_url_of_the_client_library_is_taken(url: str) -> None:
 
 
 def test_a_password_among_the_parameters_is_not_shown() -> None:
-    """It is one wherever it is written."""
+    """It is hidden at any place in the URL."""
     address = address_of(f"postgresql://h/db?password={PASSWORD}")
     assert str(translated(asyncpg.DataError(f"not {PASSWORD}"), address)) == "not ***; it can't be stored"
 
@@ -95,7 +95,7 @@ def test_a_password_among_the_parameters_is_not_shown() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["serve", "verify"])
 def test_a_command_ends_with_one_line(command: str) -> None:
-    """And with status 2: another try does not help."""
+    """Its status is 2, since another try does not help."""
 
     async def scenario() -> None:
         url = f"postgresql://u:{PASSWORD}@h:abc/db"
@@ -112,7 +112,7 @@ def test_a_command_ends_with_one_line(command: str) -> None:
 
 
 class TestFiles:
-    """The files of TLS that a URL names."""
+    """The files of TLS named by a URL."""
 
     @pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey", "sslcrl"])
     def test_a_missing_file_is_named(self, name: str, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ class TestFiles:
         assert address_of(good).dsn == good
 
     def test_a_handshake_that_fails_is_refused(self) -> None:
-        """The server speaks no TLS that the client knows, after it said that it does."""
+        """The server accepts TLS, but answers in another protocol."""
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(8)
@@ -158,7 +158,7 @@ class TestFiles:
 
 
 class TestTexts:
-    """What is wrong, for `/readyz` and for an operator."""
+    """Error texts for `/readyz` and for an operator."""
 
     @pytest.mark.parametrize(
         ("error", "text"),
@@ -180,7 +180,7 @@ class TestTexts:
         assert "10.0.0.5" not in str(said)
 
     def test_what_the_client_library_can_not_do_is_for_the_operator(self) -> None:
-        """As a way to log in that it does not know; a connection that broke at its begin is tried again."""
+        """An unknown way to log in is one; a connection broken at its start is tried again."""
         address = address_of(f"postgresql://u:{PASSWORD}@h/db")
         unknown = refused_connection(asyncpg.InterfaceError("unsupported authentication method"), address)
         assert str(unknown) == "unsupported authentication method; check the URL"

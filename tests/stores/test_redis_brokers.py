@@ -25,7 +25,7 @@ def test_a_conversation_over_two_brokers(redis_server: RedisServer) -> None:
 
 
 def test_a_conversation_outlives_the_engine() -> None:
-    """Messages that are sent while the engine is down are answered when it is back, each stored once."""
+    """Messages sent while the engine is down are answered when it is back, each stored once."""
 
     async def scenario() -> None:
         with running("valkey") as server:

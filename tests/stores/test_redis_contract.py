@@ -57,4 +57,4 @@ class TestRedisSessionRecords(InRedis, SessionRecordsContract):
 
 
 class TestRedisCoordination(InRedis, CoordinationContract):
-    """What brokers have in common beside the log."""
+    """The coordination of a log's brokers."""

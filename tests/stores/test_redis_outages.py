@@ -25,7 +25,7 @@ from tests.support.log_contract import all_of, another_after, chain, conversatio
 
 @pytest.fixture(params=["valkey", "redis"], scope="module")
 def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """A server that tests may kill."""
+    """A server for tests to kill."""
     with running(request.param) as server:
         yield server
 
@@ -54,7 +54,7 @@ class TestKilled:
     """The engine ends without warning and comes back with its file."""
 
     def test_nothing_acknowledged_is_lost(self, own_server: RedisServer) -> None:
-        """Whatever was answered is there after the restart, and appends go on where they were."""
+        """Every acknowledged commit is there after the restart, and appends go on after them."""
 
         async def scenario() -> None:
             commits = chain(60)
@@ -79,7 +79,7 @@ class TestKilled:
         within(scenario)
 
     def test_all_calls_say_so_and_work_again(self, own_server: RedisServer) -> None:
-        """Each is refused in one line that names no host, and nothing hangs."""
+        """Each is refused in one line without a host, and nothing hangs."""
 
         async def scenario() -> None:
             commits = chain(3)
@@ -166,7 +166,7 @@ class TestSilent:
         within(scenario)
 
     def test_a_listener_notices(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """After a while without a note it asks; a quiet engine that answers is no error."""
+        """After a while without a note it asks; a quiet engine with answers is no error."""
         monkeypatch.setattr(coordination, "SILENT_SECONDS", 0.02)
         monkeypatch.setattr(coordination, "ANSWER_SECONDS", 0.2)
 
@@ -192,7 +192,7 @@ class TestSilent:
         within(scenario)
 
     def test_a_start_and_an_end_do_not_hang(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A log is closed within seconds, and none is opened."""
+        """A log is closed within seconds, and an attempt to open one fails."""
         for module, name in ((client_module, "CLOSE_SECONDS"), (open_module, "CONNECT_SECONDS")):
             monkeypatch.setattr(module, name, 0.1)
         monkeypatch.setattr(open_module, "ANSWER_SECONDS", 0.1)
@@ -223,7 +223,7 @@ class TestCancelled:
     """Callers go while they wait."""
 
     def test_no_answer_is_left_for_a_later_call(self, redis_server: RedisServer) -> None:
-        """What was begun is done; the next calls get their own answers."""
+        """Begun calls are finished; the next calls get their own answers."""
 
         async def scenario() -> None:
             commits = chain(40)
@@ -245,7 +245,7 @@ class TestCancelled:
         within(scenario)
 
     def test_followers_and_turns_leave_nothing_open(self, redis_server: RedisServer) -> None:
-        """Cancelled anywhere, they end; the log is closed without a connection left."""
+        """Cancelled at any step, they end; the log is closed without a connection left."""
 
         async def scenario() -> None:
             async with opened(redis_server) as (here, _):
@@ -276,7 +276,7 @@ class TestForgetful:
     """The engine has forgotten the scripts."""
 
     def test_scripts_are_sent_again(self, redis_server: RedisServer) -> None:
-        """By every call, also in the middle of following and of a turn."""
+        """Every call does so, also in the middle of following and of a turn."""
 
         async def scenario() -> None:
             commits = chain(6)
@@ -296,7 +296,7 @@ class TestForgetful:
         within(scenario)
 
     def test_a_log_that_is_gone_is_said_to_be(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A wiped engine is not taken for an empty log. A broker that appends or follows has to start again."""
+        """A wiped engine is not taken for an empty log. Its broker has to start again to append or follow."""
         monkeypatch.setattr(following, "BLOCK_MS", 20)
 
         async def scenario() -> None:
@@ -315,7 +315,7 @@ class TestForgetful:
         within(scenario)
 
     def test_nothing_is_written_where_a_log_is_gone(self, redis_server: RedisServer) -> None:
-        """So the next start finds no key of it, and makes a new log."""
+        """The next start finds no key of it, and makes a new log."""
 
         async def scenario() -> None:
             name, commits = new_name(), chain(2)
@@ -342,10 +342,10 @@ class TestForgetful:
 
 
 class TestFollowing:
-    """A follower gets what is there when it comes."""
+    """Redacted and own commits, as followers get them."""
 
     def test_what_is_redacted_before_it_comes_is_not_heard(self, redis_server: RedisServer) -> None:
-        """Neither another's commit, nor one that this broker appended itself."""
+        """This holds for another broker's commit, and for one appended by this broker."""
 
         async def scenario() -> None:
             commits = conversation("one", "two")
@@ -365,7 +365,7 @@ class TestFollowing:
         within(scenario)
 
     def test_own_commits_are_not_decoded(self, redis_server: RedisServer) -> None:
-        """They come back as the very objects that were appended; another's with the same content do not."""
+        """The follower gets the very objects of the append; equal ones of another broker are decoded."""
 
         async def scenario() -> None:
             commits = conversation("one")

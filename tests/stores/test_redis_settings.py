@@ -1,4 +1,4 @@
-"""Engines that are refused as a log's store, and what holds of those that are not."""
+"""Refused engines, and the durability of accepted ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INFO = {"redis_version": "7.2.4", "role": "master", "cluster_enabled": "0", "con
 
 
 def refusal_of(url: str, synchronous: Any = "full") -> str:
-    """Return why the log at `url` is unusable, which must be one line."""
+    """Return the reason why the log at `url` is unusable; it must be one line."""
     with pytest.raises(UnusableLogError) as error:
         asyncio.run(open_log(url, PickledStates(), synchronous=synchronous))
     text = str(error.value)
@@ -56,7 +56,7 @@ class TestJudging:
         ],
     )
     def test_weak_settings_are_refused(self, info: dict[str, str], config: dict[str, str], told: str) -> None:
-        """With what to do about them."""
+        """The text says what to do about them."""
         with pytest.raises(UnusableLogError, match=told.replace("(", r"\(")):
             judge(INFO | info, GOOD | config, "full")
 
@@ -80,7 +80,7 @@ class TestJudging:
         ],
     )
     def test_what_a_commit_survives_is_said(self, config: dict[str, str], survives: str, *, is_reduced: bool) -> None:
-        """As the settings are, with `normal`."""
+        """With `normal`, it depends on the settings."""
         verdict = judge(INFO, GOOD | config, "normal")
         assert survives in verdict.survives
         assert verdict.is_reduced == is_reduced
@@ -92,7 +92,7 @@ class TestJudging:
         assert "BGREWRITEAOF" in warning
 
     def test_a_replica_is_named(self) -> None:
-        """Since replication is asynchronous."""
+        """Replication is asynchronous."""
         verdict = judge(INFO | {"connected_slaves": "1"}, GOOD, "full")
         assert verdict.survives.endswith("a failover to a replica may take the last moments")
 
@@ -158,17 +158,17 @@ class TestUrls:
         ],
     )
     def test_malformed_urls_are_refused(self, url: str, told: str) -> None:
-        """With how they should look."""
+        """The text shows their form."""
         text = refusal_of(url)
         assert told in text
         assert "redis://[USER:PASSWORD@]HOST" in text
 
 
 class TestEngines:
-    """Real engines that are set up in other ways."""
+    """Real engines with other settings."""
 
     def test_durable_settings_are_taken(self, redis_server: RedisServer) -> None:
-        """By the URL alone, as `--log` gives it."""
+        """The URL alone is enough, as in `--log`."""
 
         async def scenario() -> None:
             log = await open_by_url(redis_server.url(new_name()))
@@ -179,7 +179,7 @@ class TestEngines:
 
     @pytest.mark.parametrize("flavour", ["valkey", "redis"])
     def test_a_cache_is_refused_and_taken_with_normal(self, flavour: Any) -> None:
-        """The settings that an engine has without a configuration are a cache's."""
+        """An engine without a configuration has the settings of a cache."""
         with running(flavour, ("--save", "")) as server:
             assert "appendonly no" in refusal_of(server.url())
             server.client.config_set("maxmemory", "100mb")
@@ -216,7 +216,7 @@ class TestEngines:
         within(scenario)
 
     def test_a_primary_without_its_replica_is_unavailable(self) -> None:
-        """With `min-replicas-to-write`, what a failover would lose is not acknowledged."""
+        """With `min-replicas-to-write`, a commit without a replica is not acknowledged: a failover would lose it."""
 
         async def scenario() -> None:
             with running("redis", (*DURABLE, "--min-replicas-to-write", "1")) as server:
@@ -230,12 +230,12 @@ class TestEngines:
         within(scenario)
 
     def test_a_cluster_is_refused(self) -> None:
-        """Not supported yet."""
+        """Clusters are not supported yet."""
         with running("valkey", (*DURABLE, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))) as server:
             assert "cluster" in refusal_of(server.url())
 
     def test_a_replica_is_unavailable_at_the_start_and_later(self, redis_server: RedisServer) -> None:
-        """Until it is promoted again."""
+        """It is unavailable until it is promoted again."""
 
         async def scenario() -> None:
             with running("valkey") as server:
@@ -256,14 +256,14 @@ class TestEngines:
         within(scenario)
 
     def test_nothing_at_the_address_is_unavailable(self, tmp_path: Path) -> None:
-        """It may come; the host is not named."""
+        """It may be started later; the host is not named."""
         for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none.sock", "redis://name.invalid"):
             with pytest.raises(LogUnavailableError, match=r"^Redis can't be reached: [A-Z]") as error:
                 asyncio.run(open_log(url, PickledStates()))
             assert "127.0.0.1" not in str(error.value)
 
     def test_a_unix_socket(self, redis_server: RedisServer) -> None:
-        """As an address, with a database."""
+        """Its path is the address, with a database."""
 
         async def scenario() -> None:
             log = await open_log(f"unix://{redis_server.socket}?db=2&name={new_name()}", PickledStates())
@@ -274,7 +274,7 @@ class TestEngines:
         within(scenario)
 
     def test_an_engine_that_loads_its_data_is_unavailable(self) -> None:
-        """It will be there soon."""
+        """It will be ready soon."""
         error = at_start(BusyLoadingError("Redis is loading the dataset in memory"))
         assert isinstance(error, LogUnavailableError)
         assert str(error) == "Redis is loading its data"
@@ -285,11 +285,11 @@ class TestEngines:
 
 
 class TestForeignKeys:
-    """Keys of the log's names that are no log of this program."""
+    """Foreign keys under the log's names."""
 
     @pytest.mark.parametrize("part", ["meta", "log", "texts", "snapshots", "pen", "turn", "handings", "sessions"])
     def test_another_programs_key_is_refused_and_kept(self, redis_server: RedisServer, part: str) -> None:
-        """Whichever it is."""
+        """The kind of the key does not matter."""
         name, redis = new_name(), redis_server.client
         key = f"{{{name}}}:{part}"
         redis.set(key, "precious")
@@ -300,13 +300,13 @@ class TestForeignKeys:
         assert redis.keys(f"{{{name}}}:*") == [key.encode()]
 
     def test_a_hash_without_a_format_is_refused(self, redis_server: RedisServer) -> None:
-        """So it is not filled with a log."""
+        """It is not filled with a log."""
         name, redis = new_name(), redis_server.client
         redis.hset(f"{{{name}}}:meta", mapping={"a": "b"})
         assert "no log of this program" in refusal_of(redis_server.url(name))
 
     def test_a_stream_without_a_log_is_refused(self, redis_server: RedisServer) -> None:
-        """A log that has lost its head is not begun anew."""
+        """A log without its head is not begun anew."""
         name, redis = new_name(), redis_server.client
         redis.xadd(f"{{{name}}}:log", {"a": "b"})
         assert f"{{{name}}}:log" in refusal_of(redis_server.url(name))
@@ -330,11 +330,11 @@ class TestRights:
     """Users and passwords."""
 
     def test_a_wrong_password_is_refused(self, redis_server: RedisServer) -> None:
-        """Without the password in the text."""
+        """The text does not have the password."""
         assert "user or the password" in refusal_of(redis_server.url(new_name(), user="nobody:secret@"))
 
     def test_a_missing_password_is_refused(self) -> None:
-        """An engine that wants one."""
+        """The engine demands one."""
         with running("redis", (*DURABLE, "--requirepass", "secret")) as server:
             for user in ("", ":another%20secret@", "default:another%20secret@"):
                 assert "user or the password" in refusal_of(server.url(user=user))
@@ -366,7 +366,7 @@ class TestRights:
         within(scenario)
 
     def test_too_few_rights_are_refused_with_the_right_ones(self, redis_server: RedisServer) -> None:
-        """An operator can copy them."""
+        """The text has the right ones, ready to copy."""
         name = new_name()
         redis_server.client.execute_command("ACL", "SETUSER", name, "on", ">secret", f"~{{{name}}}:*", "+@read")
         text = refusal_of(redis_server.url(name, user=f"{name}:secret@"))
@@ -389,7 +389,7 @@ class TestRights:
 
 
 async def all_calls(log: Any) -> None:
-    """Use everything that a log offers."""
+    """Use everything of a log."""
     from events.ids import ConnectionId
     from events.log import DeliveryRecord, Snapshot
 
@@ -424,7 +424,7 @@ async def all_calls(log: Any) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     path = tmp_path_factory.mktemp("tls")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=engine"
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path / "key.pem"), "-out", str(path / "cert.pem")]

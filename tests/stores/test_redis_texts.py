@@ -1,4 +1,4 @@
-"""What redaction removes from a commit, kept apart in Redis."""
+"""The removable texts of a commit, kept apart in Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.examples import scaled
 @settings(deadline=None, max_examples=scaled(75))
 @given(commits())
 def test_a_commit_is_put_together_as_it_was(commit: Commit) -> None:
-    """It is equal to the original, its id and its bytes too, whatever is in it."""
+    """It is equal to the original, its id and its bytes too, with any content."""
     line, missing = split(commit)
     assert line == encode_commit(redact(commit))
     restored = join(line, missing or None)
@@ -41,7 +41,7 @@ def test_without_what_is_missing_a_commit_is_redacted(commit: Commit) -> None:
 
 @pytest.mark.parametrize("line", LINES, ids=range(1, len(LINES) + 1))
 def test_the_line_of_any_schema_comes_back_byte_by_byte(line: bytes) -> None:
-    """And without its texts once they are redacted."""
+    """Without its texts, the line is that of the redacted commit."""
     commit, stored, missing = split_line(line)
     assert commit == decode_commit(line)
     assert join_line(stored, missing or None) == line

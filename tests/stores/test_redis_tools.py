@@ -35,7 +35,7 @@ READING = "~{%s}:* +@read +@connection"
 async def log_and_reader(
     server: RedisServer, commits: Sequence[Commit], name: str | None = None
 ) -> AsyncIterator[tuple[RedisLog, RedisReader, str]]:
-    """Store `commits` in a new log, and open a reader of it as a user that may do nothing else."""
+    """Store `commits` in a new log, and open a reader of it as a user with the right to read alone."""
     name = name if name is not None else new_name()
     rights = (READING % name).split()
     server.client.execute_command("ACL", "SETUSER", f"reader-{name}", "reset", "on", ">secret", *rights)
@@ -59,7 +59,7 @@ def snapshot_of(commits: Sequence[Commit]) -> Snapshot:
 
 
 class TestReading:
-    """A reader, while a broker writes."""
+    """Reading while a broker writes."""
 
     def test_lines_and_tip(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """The lines are the commits', with their texts, in pages of any size."""
@@ -78,7 +78,7 @@ class TestReading:
         within(scenario)
 
     def test_an_empty_log(self, redis_server: RedisServer) -> None:
-        """It has nothing at any time."""
+        """It has no lines, deliveries or snapshots."""
 
         async def scenario() -> None:
             async with log_and_reader(redis_server, []) as (_, reader, _):
@@ -132,7 +132,7 @@ class TestReading:
         within(scenario)
 
     def test_snapshots(self, redis_server: RedisServer) -> None:
-        """All finished ones from the base on; the newest at or below a position that can be read."""
+        """All finished ones from the base on are listed; the newest readable one at or below a position is loaded."""
 
         async def scenario() -> None:
             commits, codec = chain(8), PickledStates()
@@ -160,7 +160,7 @@ class TestReading:
         within(scenario)
 
     def test_deliveries(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """By position and time, of one recipient or all; each once."""
+        """They are found by position and time, of one recipient or all; each once."""
         monkeypatch.setattr(reader_module, "DELIVERIES_AT_ONCE", 2)
 
         async def scenario() -> None:
@@ -182,7 +182,7 @@ class TestReading:
         within(scenario)
 
     def test_old_deliveries_make_room(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So many are kept, and the reader knows up to where some may be missing."""
+        """Only the newest are kept, and the reader knows up to which position some may be missing."""
         monkeypatch.setattr(log_module, "DELIVERY_RECORDS_KEPT", 100)
 
         async def scenario() -> None:
@@ -200,7 +200,7 @@ class TestReading:
         within(scenario)
 
     def test_damage_is_said_with_its_position(self, redis_server: RedisServer) -> None:
-        """Commits that are missing or can't be read; those before are returned."""
+        """Commits may be missing or unreadable; those before are returned."""
 
         async def scenario() -> None:
             commits = chain(6)
@@ -225,7 +225,7 @@ class TestReading:
         within(scenario)
 
     def test_a_reader_needs_a_log(self, redis_server: RedisServer) -> None:
-        """It makes none; other keys and unfinished loads are refused."""
+        """It makes no log; other keys and unfinished loads are refused."""
 
         async def scenario() -> None:
             name = new_name()
@@ -242,7 +242,7 @@ class TestReading:
         within(scenario)
 
     def test_a_user_without_the_right_to_read_is_refused(self, redis_server: RedisServer) -> None:
-        """With the rights that a reader needs."""
+        """The text has the rights of a reader."""
         name = new_name()
         redis_server.client.execute_command("ACL", "SETUSER", name, "reset", "on", ">secret", "+@connection")
         with pytest.raises(UnusableLogError, match=r"\+@read \+@connection"):
@@ -262,7 +262,7 @@ class TestLoading:
     def test_a_dump_of_any_schema_comes_back(
         self, redis_server: RedisServer, file: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Line by line, through the reader; a broker has its commits."""
+        """The reader gives the same lines; a broker has its commits."""
         monkeypatch.setattr(loader_module, "LINES_AT_ONCE", 4)
         lines = file.read_bytes().splitlines()
 
@@ -329,7 +329,7 @@ class TestLoading:
         within(scenario)
 
     def test_a_broker_of_the_empty_log_can_not_write_meanwhile(self, redis_server: RedisServer) -> None:
-        """Its commit is refused, so that it is not thrown away with the load; it goes on after the load."""
+        """Its commit is refused, so that it is not lost with the load; it goes on after the load."""
 
         async def scenario() -> None:
             commits, name = conversation("one", "two"), new_name()
@@ -392,7 +392,7 @@ class TestLoading:
 
 
 class TestMemory:
-    """What a log keeps in the engine."""
+    """The memory of a log in the engine."""
 
     def test_redaction_and_trimming_free_what_they_remove(self, redis_server: RedisServer) -> None:
         """No word is left in any key; the texts of trimmed commits go too."""
@@ -414,7 +414,7 @@ class TestMemory:
         within(scenario)
 
     def test_a_message_is_small(self, redis_server: RedisServer) -> None:
-        """A kilobyte, with its text."""
+        """It takes less than a kilobyte, with its text."""
 
         async def scenario() -> None:
             commits = conversation(*(f"hello number {number}, how are you?" for number in range(500)))
@@ -468,7 +468,7 @@ class TestMemory:
         within(scenario)
 
     def test_a_snapshot_of_another_past_is_refused(self, redis_server: RedisServer) -> None:
-        """It is of no commit of this log."""
+        """Its commit is not in this log."""
 
         async def scenario() -> None:
             commits = chain(3)

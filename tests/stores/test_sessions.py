@@ -18,12 +18,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The event loop that the command line uses."""
+    """The event loop of the command line."""
     return "asyncio", {"use_uvloop": True}
 
 
 async def test_a_session_lives_at_two_brokers(store: Store) -> None:
-    """Its stream hears what is done elsewhere, gives way to a newer one, and ends with it; calls are cancelled."""
+    """Its stream hears the other broker's events, gives way to a newer one, and ends with it; calls are cancelled."""
     url = store.url()
     async with (
         serving(log=await open_log(url)) as first,
@@ -66,7 +66,7 @@ ODD = ("\x00", "a\x00b", "\x1b", "\x7f", "\u0085", "\ufeff", "\U0001f600", "\U00
 
 @pytest.mark.parametrize("era", ["2025", "2026"])
 async def test_odd_characters_reach_no_store(store: Store, era: Era) -> None:
-    """Each text of a client is cleaned or refused in plain words, and the next call is served as ever."""
+    """Each text of a client is cleaned or refused in plain words, and the next call is served as usual."""
     async with serving(log=await open_log(store.url())) as running, crowd(running) as there:
         for odd in ODD:
             ann, bob = await there.pair(era, era)
@@ -101,7 +101,7 @@ async def send_all(person: Person, odd: str, requests: list[tuple[str, dict[str,
 
 
 def requests_with(odd: str, handle: str | None, room_id: str) -> list[tuple[str, dict[str, Any]]]:
-    """Requests that have `odd` wherever a client may write a text, and that end no chat."""
+    """Return requests with `odd` in each text of a client; none ends a chat."""
     talk = {"room_id": room_id, "handle": handle}
     calls: list[tuple[str, dict[str, Any]]] = [
         ("send_message", talk | {"message": f"a{odd}b"}),
