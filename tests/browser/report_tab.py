@@ -1,4 +1,4 @@
-"""A report that is open in a browser, and what a person can do with it."""
+"""A report in a browser, and the actions of its reader."""
 
 from __future__ import annotations
 
@@ -76,18 +76,18 @@ COLOURED = """([id, name]) => {
 
 
 def chromium_path() -> str:
-    """The path of the browser."""
+    """Return the path of the browser."""
     return os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
 def is_installed() -> bool:
-    """Whether there is a browser."""
+    """Return whether there is a browser."""
     return Path(chromium_path()).exists()
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser without a window."""
+    """Yield a browser without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
@@ -115,42 +115,42 @@ class ReportTab:
         self.page.wait_for_selector("html[data-ready-ms]", timeout=60_000)
 
     def close(self) -> None:
-        """Close it; it must have loaded nothing but itself, and have had nothing to complain of."""
+        """Close it; check that it has loaded nothing but itself and logged no error."""
         self.context.close()
         assert self.complaints == []
         assert self.loaded == [self.url]
 
     def figure(self, name: str) -> float:
-        """A figure that the page notes of itself."""
+        """Return a figure the page notes about itself."""
         return float(self.page.evaluate("(name) => document.documentElement.dataset[name]", name))
 
     def go_to(self, position: int) -> float:
-        """Move the slider there; how long it took until it was shown, in ms."""
+        """Move the slider there; return the time until it was shown, in ms."""
         took: float = self.page.evaluate(MOVE, position)
         assert self.text("#position-now") == f"{position:,}"
         return took
 
     def counts(self, step: int) -> list[list[int]]:
-        """How many wait, and how many rooms are open, at each `step`th position from the first on."""
+        """Return the numbers of waiting people and open rooms at each `step`th position from the first on."""
         found: list[list[int]] = self.page.evaluate(COUNTS, step)
         return found
 
     def rows(self, list_id: str) -> list[str]:
-        """What the rows of a list name, all of them."""
+        """Return all row names of a list."""
         if self.page.locator(f"#{list_id}").is_hidden():
             return []
         found: list[str] = self.page.evaluate(ALL_ROWS, list_id)
         return found
 
     def text(self, selector: str) -> str:
-        """What stands there, as it is read."""
+        """Return the visible text of an element."""
         return self.page.locator(selector).inner_text()
 
     def coloured(self, canvas: str, colour: str) -> list[int]:
-        """The columns of a canvas that hold `colour`, a variable of the style."""
+        """Return the columns of a canvas with `colour`, a variable of the style."""
         found: list[int] = self.page.evaluate(COLOURED, [canvas, colour])
         return found
 
     def picture(self, canvas: str) -> Any:
-        """What a canvas shows."""
+        """Return the picture on a canvas."""
         return self.page.evaluate("(id) => document.getElementById(id).toDataURL()", canvas)

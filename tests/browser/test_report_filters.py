@@ -25,7 +25,7 @@ SCRIPTS = ("text.js", "data.js", "search.js", "filter_masks.js", "filter.js")
 
 LOGS = {
     "conversation": conversation().commits,
-    "company": fair_company().commits[:-1],  # the last one forgets names, and a report has not whose
+    "company": fair_company().commits[:-1],  # # the last one forgets names, and a report does not know whose
     "interests": by_interests().commits,
     "crowd": crowd(300, matching="interests", every_ms=2_000),
 }
@@ -100,7 +100,7 @@ FILTERS = [
 
 
 def told(log: str, text: str) -> list[int] | None:
-    """Return the positions that `replay --when` would print; `None` where it refuses."""
+    """Return the positions printed by `replay --when`; `None` where it refuses."""
     with closing(open_source(log)) as source:
         try:
             found = parse_filter(text)(LogContext(source))
@@ -112,7 +112,7 @@ def told(log: str, text: str) -> list[int] | None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LOGS, "trimmed"])
 def test_a_report_finds_what_the_commands_find(open_report: Open, name: str, tmp_path: Path) -> None:
-    """Every filter that it knows, and refuses what they refuse."""
+    """Every filter known to a report gives the commands' matches, and their refusals are refused."""
     base: State = INITIAL_STATE
     commits: Sequence[Commit] = LOGS.get(name, LOGS["interests"])
     log = dumped(tmp_path / "log.jsonl", commits)
@@ -158,7 +158,7 @@ def test_a_filter_in_the_search_leads_to_its_commits(open_report: Open) -> None:
     [("14:13:21", 1), ("14:14:01", 1), ("15:14:03+01:00", 3), ("2026-09-21 14:14:04", 4), ("+1m", 6), ("+00:00:00", 1)],
 )
 def test_a_time_in_the_search_leads_to_its_moment(open_report: Open, typed: str, position: int) -> None:
-    """In the forms of the commands, to the last commit at or before it."""
+    """It may have any form of the commands, and leads to the last commit at or before it."""
     page = open_report(conversation().commits).page
     page.fill("#search", typed)
     page.locator("#found [data-sort=time]").click()
@@ -166,7 +166,7 @@ def test_a_time_in_the_search_leads_to_its_moment(open_report: Open, typed: str,
 
 
 def test_a_time_outside_the_log_is_said(open_report: Open) -> None:
-    """With the span of the log."""
+    """The hint has the span of the log."""
     page = open_report(conversation().commits).page
     page.fill("#search", "+9h")
     expect(page.locator("#found-count")).to_contain_text("Nothing found; as a time: +9h is outside the log, which goes")

@@ -1,4 +1,4 @@
-"""The report of more connections than lanes can be told apart: a heatmap, which leads to the lanes."""
+"""The report of more connections than lanes can be told apart: a heatmap with a way to the lanes."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def page(open_report: Open) -> Page:
 
 
 def shows(page: Page, what: str) -> None:
-    """Check that lanes or the heatmap are shown."""
+    """Check the kind of the picture: lanes or the heatmap."""
     expect(page.locator("#timeline")).to_have_attribute("data-shows", what)
 
 
 def x_of(page: Page, at_ms: int) -> float:
-    """The place of a time on the canvas, while the whole log is in sight."""
+    """Return the place of a time on the canvas, while the whole log is in sight."""
     commits = two_crowds()
     all_ms = commits[-1].at_ms - commits[0].at_ms
     width = page.locator("#lanes").evaluate("(lanes) => lanes.clientWidth") - GUTTER
@@ -93,7 +93,7 @@ def x_of(page: Page, at_ms: int) -> float:
 
 
 def ink(page: Page, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
-    """The columns of the canvas from one time to another, without those that touch the ends."""
+    """Return the columns of the canvas from one time to another, except those at the ends."""
     first, last = x_of(page, from_ms) + 4, x_of(page, to_ms) - 4
     found = [one for one in page.evaluate(INK) if first < one["x"] < last]
     assert len(found) > 20
@@ -113,7 +113,7 @@ def test_the_first_screen_has_ink_where_someone_was_and_nowhere_else(page: Page)
 
 
 def point(page: Page, at_ms: int, y: float) -> tuple[float, float]:
-    """The point of a time on the heatmap, `y` px from its top."""
+    """Return the point of a time on the heatmap, `y` px from its top."""
     box = page.locator("#lanes").bounding_box()
     assert box is not None
     return box["x"] + x_of(page, at_ms), box["y"] + y
@@ -165,7 +165,7 @@ def test_zooming_in_turns_the_heatmap_into_lanes_and_back(page: Page) -> None:
 
 
 def test_enter_on_the_heatmap_shows_the_lanes_at_the_moment(page: Page) -> None:
-    """The heatmap can be left by a key, also where more are there at a time than it shows as lanes."""
+    """The heatmap can be left by a key, even if the moment has more connections than it shows as lanes."""
     page.evaluate("(position) => (location.hash = `#${position}`)", len(two_crowds()) - PAIRS * ROUNDS)
     page.locator("#lanes").focus()
     page.keyboard.press("Enter")

@@ -15,7 +15,7 @@ from tests.support.people import CAT, enter, say
 
 
 def test_dark_and_light(open_report: Open) -> None:
-    """The page follows the scheme of whoever looks at it, also when it changes."""
+    """The page follows the colour scheme of its reader, also when it changes."""
     report = open_report(crowd(100), scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number).reduce((a, b) => a + b)"
     assert report.page.evaluate(ground) < 150
@@ -26,7 +26,7 @@ def test_dark_and_light(open_report: Open) -> None:
 
 
 def test_hostile_words_are_words(open_report: Open) -> None:
-    """Markup in a name, an id or a message is shown as it was typed, and what can't be seen is made visible."""
+    """Markup in a name, an id or a message is shown as typed, and invisible characters are made visible."""
     hostile = '</script><img src=x onerror="alert(1)"><script>alert(2)</script>\u202egnp'
     who, other = ConnectionId(f"c_{hostile}"), ConnectionId("c_other")
     commits = log_of(enter(who, hostile, hostile), enter(other, hostile), say(who, hostile, None, ROOM_2))
@@ -61,7 +61,7 @@ def test_without_texts(open_report: Open) -> None:
 
 
 def test_a_trimmed_log_begins_at_its_base(open_report: Open) -> None:
-    """Before the first commit, who waits and chats at the base is there, and the page says why."""
+    """Before the first commit, the waiting and chatting people of the base are there, and the page says why."""
     commits = log_of(*CHAT)
     base = folded_to(commits, 4)
     report = open_report(commits[4:], base)
@@ -81,7 +81,7 @@ def test_an_empty_log_says_so(open_report: Open) -> None:
 
 
 def test_one_moment_of_time(open_report: Open) -> None:
-    """A log in which everything happened in the same millisecond can be shown."""
+    """A log with all commits in the same millisecond can be shown."""
     report = open_report(log_of(*CHAT, step_ms=0))
     for tab in ("waits", "throughput"):
         report.page.click(f"#tab-{tab}")
@@ -90,7 +90,7 @@ def test_one_moment_of_time(open_report: Open) -> None:
 
 
 def test_a_hundred_thousand_commits_stay_usable(open_report: Open) -> None:
-    """It is there within seconds, a slider move is shown at once, and the lanes in sight are all that is drawn."""
+    """It is there within seconds, a slider move is shown at once, and only the lanes in sight are drawn."""
     report = open_report(crowd(100_000, people=2_500, every_ms=700))
     print(f"ready after {report.figure('readyMs'):.0f} ms")
     assert report.figure("readyMs") < 10_000

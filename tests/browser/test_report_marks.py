@@ -21,7 +21,7 @@ REACH = 5  # px beside a mark's place
 
 
 def changed_twice() -> Script:
-    """A chat, two changes of the policy, and a wait that is given up."""
+    """Return a chat, two changes of the policy, and an entry long after them."""
     slow = Policy(matching="interests", interest_patience_ms=MINUTE_MS)
     script = Script().enters(0, ANN, "Ann").enters(5_000, BOB, "Bob", room=ROOM).says(8_000, BOB, "hello")
     script.add(FIRST_MS, AdoptPolicy(Policy(matching="interests"))).says(FIRST_MS + MINUTE_MS, ANN, "hi")
@@ -56,7 +56,7 @@ def test_each_change_has_a_mark_at_its_time(open_report: Open, canvas: str, tab:
 
 
 def test_a_mark_says_what_changed(open_report: Open) -> None:
-    """The tip at a mark of the axis has the old value and the new one; beside the marks there is none."""
+    """The tip at a mark of the axis has the old value and the new one; beside the marks there is no tip."""
     report = open_report(changed_twice().commits)
     box = report.page.locator("#ruler").bounding_box()
     assert box is not None
@@ -93,7 +93,7 @@ RESTARTED = [
 
 
 def test_restarts_have_marks_at_their_times(open_report: Open) -> None:
-    """They stand between commits; a start without an orderly end before it has another colour, a refusal no mark."""
+    """They are between commits; a start without an orderly end before it has another colour, a refusal no mark."""
     script = Script().enters(0, ANN, "Ann").enters(5_000, BOB, "Bob", room=ROOM).says(8_000, BOB, "hello")
     report = open_report(script.enters(END_MS, CAT, "Cat").commits, notes=notes_of(RESTARTED))
     expect(report.page.locator("#ruler")).to_have_attribute(

@@ -1,4 +1,4 @@
-"""The report in a browser: what it shows is what the log says, and everything on it can be used."""
+"""The report in a browser: it agrees with the log, and every control on it can be used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCRIPTS = ("text.js", "charts.js")
 
 @pytest.mark.parametrize("matching", ["first-come", "interests"])
 def test_the_slider_shows_the_queue_and_the_rooms_of_its_position(open_report: Open, matching: MatchingName) -> None:
-    """Wherever the slider goes, the panels show what the fold has there, and the time of that commit."""
+    """At any place of the slider, the panels show the state of the fold, and the time of that commit."""
     commits = crowd(700, matching=matching, every_ms=5_000)
     report = open_report(commits)
     for position in (0, 1, 2, 40, 257, 300, 511, 512, 513, 699, 700, 3):
@@ -46,7 +46,7 @@ def test_the_slider_shows_the_queue_and_the_rooms_of_its_position(open_report: O
 
 
 def test_counts_hold_all_along_a_log_of_many_keyframes(open_report: Open) -> None:
-    """The panels count what the fold counts, in a log with so many waits and rooms that they are kept in parts."""
+    """The panels' counts are those of the fold, in a log with enough waits and rooms to keep them in parts."""
     commits = crowd(1_500, people=200, every_ms=2_000, talks=False)
     report, state, expected = open_report(commits), INITIAL_STATE, [[0, 0]]
     for commit in commits:
@@ -56,7 +56,7 @@ def test_counts_hold_all_along_a_log_of_many_keyframes(open_report: Open) -> Non
 
 
 def test_a_room_has_its_messages_so_far(open_report: Open) -> None:
-    """Beside an open room stands how many messages were said in it up to the moment."""
+    """Beside an open room is the number of its messages up to the moment."""
     report = open_report(log_of(*CHAT))
     for position, expected in ((2, "0"), (3, "1"), (4, "1")):
         report.go_to(position)
@@ -64,7 +64,7 @@ def test_a_room_has_its_messages_so_far(open_report: Open) -> None:
 
 
 def test_a_commit_says_what_it_did_and_who_was_told(open_report: Open) -> None:
-    """The panel names the command, the events and whom the broker told what."""
+    """The panel names the command, the events, and the recipients with their notifications."""
     commits = crowd(200)
     report = open_report(commits)
     for commit in commits[1:200:17]:
@@ -78,7 +78,7 @@ def test_a_commit_says_what_it_did_and_who_was_told(open_report: Open) -> None:
 
 
 def test_a_match_says_why_these_two(open_report: Open) -> None:
-    """Who waited for how long, and by which rule they met."""
+    """The panel has the waits of both, and the rule of their match."""
     report = open_report(log_of(*CHAT))
     report.go_to(2)
     assert "Ann had waited 1.0 s (since #1); Bob came at this moment." in report.text("#commit")
@@ -86,7 +86,7 @@ def test_a_match_says_why_these_two(open_report: Open) -> None:
 
 
 def test_fair_company_is_told_at_its_commits(open_report: Open) -> None:
-    """A match missed and the return to the old place, a report with its note, a block, and forgotten names."""
+    """Told are a missed match and the return to the old place, a report with its note, a block, and forgotten names."""
     report = open_report(fair_company().commits)
     for position, expected in (
         (4, ["Bob gave no sign of life, so", "Ann waits again in the old place"]),
@@ -112,7 +112,7 @@ def test_fair_company_is_told_at_its_commits(open_report: Open) -> None:
 
 
 def test_who_waits_again_stands_in_the_old_place(open_report: Open) -> None:
-    """Ann came before Cat, and is before her again when Bob has missed the match; also behind a base."""
+    """Ann came before Cat, and is before her again after Bob has missed the match; also after a base."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ONE, "Ann").enters(1_000, OTHER, "Bob", room=ROOM)
     script.enters(2_000, THIRD, "Cat").add(26_000, CancelMatch(ROOM, (OTHER,), is_other_present=True))
     script.enters(27_000, OTHER, "Bob", room=ROOM_2)
@@ -124,7 +124,7 @@ def test_who_waits_again_stands_in_the_old_place(open_report: Open) -> None:
 
 
 def test_a_message_says_where_it_went(open_report: Open) -> None:
-    """How it was handed over, and after how long; or that it is not noted, or not yet, or would not have been."""
+    """The panel has the way and delay of each delivery, or the reason why none is known."""
     commits = log_of(*CHAT)
     delivery_records = [DeliveryRecord(3, BOB, "result", commits[2].at_ms + 40)]
     report = open_report(commits, delivery_records=delivery_records)
@@ -141,7 +141,7 @@ def test_a_message_says_where_it_went(open_report: Open) -> None:
 
 
 def test_durations_are_those_of_the_commands(open_report: Open) -> None:
-    """In the same words, rounded alike; on an axis without what is zero."""
+    """They have the same words and rounding; on an axis, parts of zero are left out."""
     page = open_report(log_of(*CHAT)).page
     code = "\n".join(files("log_debugger.report").joinpath("page", name).read_text("utf-8") for name in SCRIPTS)
     spans = [-5_000, 0, 7, *SPANS, *range(1_000, 200_000, 50), *range(200_000, 200_000_000, 90_250)]
@@ -151,7 +151,7 @@ def test_durations_are_those_of_the_commands(open_report: Open) -> None:
 
 
 def test_search_finds_people_rooms_texts_and_positions(open_report: Open) -> None:
-    """By name, id, text and position; what is chosen is gone to."""
+    """The search is by name, id, text and position; the chosen result is opened."""
     report = open_report(log_of(*CHAT))
     page = report.page
     for typed, sort, expected in (
@@ -170,7 +170,7 @@ def test_search_finds_people_rooms_texts_and_positions(open_report: Open) -> Non
 
 
 def test_search_leads_to_the_message_and_its_room(open_report: Open) -> None:
-    """A text that was found is shown in its room, at its moment."""
+    """A found text is shown in its room, at its moment."""
     report = open_report(log_of(*CHAT))
     report.page.fill("#search", "my message")
     report.page.locator("#found [data-sort=text]").click()
@@ -180,7 +180,7 @@ def test_search_leads_to_the_message_and_its_room(open_report: Open) -> None:
 
 
 def test_a_filter_leaves_what_it_is_for(open_report: Open) -> None:
-    """By event, reason, connection and room; the commits that are left are those of the log that match."""
+    """A filter by event, reason, connection or room leaves the matching commits of the log."""
     commits = crowd(400)
     report = open_report(commits)
     page = report.page
@@ -204,7 +204,7 @@ def test_a_filter_leaves_what_it_is_for(open_report: Open) -> None:
 
 
 def test_the_steps_of_a_filter(open_report: Open) -> None:
-    """With a filter, N and P go through what it left."""
+    """With a filter, N and P go through the remaining commits."""
     report = open_report(log_of(*CHAT))
     report.page.select_option("#filter-kind", label="queue_entered")
     report.page.keyboard.press("Escape")
@@ -220,7 +220,7 @@ def test_the_steps_of_a_filter(open_report: Open) -> None:
 
 
 def test_broken_promises_are_red_and_listed(open_report: Open) -> None:
-    """Each has a mark on the axis, the overview and the lanes, stands in the list, and is said at its commit."""
+    """Each has a mark on the axis, the overview and the lanes, is in the list, and is told at its commit."""
     report = open_report(broken_log())
     page = report.page
     report.go_to(1)
@@ -244,7 +244,7 @@ def test_a_sound_log_has_nothing_red(open_report: Open) -> None:
 
 
 def test_the_keyboard_does_it_all(open_report: Open) -> None:
-    """Arrows step, Shift steps further, Home and End go to the ends, B to what is broken, / to the search."""
+    """Arrows step, Shift steps further, Home and End go to the ends, B to a broken promise, / to the search."""
     report = open_report(broken_log())
     now, press = report.page.locator("#position-now"), report.page.keyboard.press
     for key, expected in (
@@ -265,7 +265,7 @@ def test_the_keyboard_does_it_all(open_report: Open) -> None:
 
 
 def test_lanes_are_chosen_by_keyboard(open_report: Open) -> None:
-    """Down chooses the next connection, Enter the room that it is in, Escape nothing."""
+    """Down chooses the next connection, Enter its room, Escape nothing."""
     report = open_report(log_of(*CHAT[:3]))
     report.page.locator("#lanes").focus()
     report.page.keyboard.press("ArrowDown")
@@ -288,7 +288,7 @@ def test_playing_goes_to_the_end_and_stops(open_report: Open) -> None:
 
 
 def test_the_moment_is_announced(open_report: Open) -> None:
-    """Who hears the page hears where it is, what happened, and how many wait and talk."""
+    """A screen reader gets the position, the event, and the numbers of waiting people and open rooms."""
     report = open_report(broken_log())
     report.go_to(4)
     expect(report.page.locator("#announced")).to_contain_text("Position 4")
@@ -297,7 +297,7 @@ def test_the_moment_is_announced(open_report: Open) -> None:
 
 
 def test_lanes_are_pointed_at_and_clicked(open_report: Open) -> None:
-    """Pointing at a bar says what it is; clicking it selects the room, whose transcript then shows."""
+    """Pointing at a bar explains it; clicking it selects the room, and its transcript is shown."""
     report = open_report(log_of(*CHAT[:3], step_ms=60_000))
     box = report.page.locator("#lanes").bounding_box()
     assert box is not None
@@ -311,7 +311,7 @@ def test_lanes_are_pointed_at_and_clicked(open_report: Open) -> None:
 
 
 def test_zoom_and_pan(open_report: Open) -> None:
-    """Wheel, drag, buttons and the axis change what is in sight; Fit shows all again."""
+    """Wheel, drag, buttons and the axis change the part in sight; Fit shows all again."""
     report = open_report(crowd(300))
     page, seen = report.page, [report.picture("ruler")]
 
@@ -341,7 +341,7 @@ def test_zoom_and_pan(open_report: Open) -> None:
 
 
 def test_the_moment_fits_on_a_telephone(open_report: Open) -> None:
-    """However long it is, nothing of it stands beyond the margin of a narrow window."""
+    """However long it is, no part of it is beyond the margin of a narrow window."""
     report = open_report(crowd(1_200))
     report.page.set_viewport_size({"width": 420, "height": 900})
     report.go_to(1_150)

@@ -47,7 +47,7 @@ def test_the_address_follows_the_moment(open_report: Open) -> None:
 
 @pytest.mark.parametrize("asked", ["#x", "#11", "#-1", "#<b>", "#%E0"])
 def test_a_wrong_address_is_said(open_report: Open, asked: str) -> None:
-    """The hint says what could be written, the moment stays, and the next one takes the hint away."""
+    """The hint has the valid forms, the moment stays, and the next one takes the hint away."""
     page = open_report(broken_log()).page
     page.evaluate("(asked) => (location.hash = asked)", asked)
     expect(page.locator("#hint")).to_contain_text("is no position of this log: write #0 to #10.")
@@ -57,21 +57,21 @@ def test_a_wrong_address_is_said(open_report: Open, asked: str) -> None:
 
 
 def at(position: int) -> Callable[[Page], None]:
-    """The check that the moment is `position`."""
+    """Return the check for the moment `position`."""
     return lambda page: expect(page.locator("#position-now")).to_have_text(str(position))
 
 
 def in_sight(part: float) -> Callable[[Page], None]:
-    """The check that `part` of the log is in sight."""
+    """Return the check for `part` of the log in sight."""
     return lambda page: expect(page.locator("html")).to_have_attribute("data-in-sight", f"{part:.4f}")
 
 
 def selected(text: str) -> Callable[[Page], None]:
-    """The check that the selection says `text`."""
+    """Return the check for `text` in the selection."""
     return lambda page: expect(page.locator("#selection")).to_contain_text(text)
 
 
-# From position 10 of a log whose fourth commit breaks a promise: what is pressed before, and what the key does.
+# # At position 10 of a log with a broken promise in its fourth commit: the keys before, and the effect of the key.
 DONE: dict[str, tuple[list[str], Callable[[Page], None]]] = {
     "ArrowLeft": ([], at(9)),
     "ArrowRight": (["Home"], at(1)),
@@ -98,7 +98,7 @@ DONE: dict[str, tuple[list[str], Callable[[Page], None]]] = {
 
 
 def test_each_listed_key_does_what_the_list_says(open_report: Open) -> None:
-    """The list, opened by its button, has the keys that are tried here, and no other."""
+    """The list, opened by its button, has exactly the keys tried here."""
     page = open_report(broken_log()).page
     page.click("#show-keys")
     listed = page.eval_on_selector_all("#key-list kbd", "(caps) => caps.map((cap) => cap.dataset.key)")
@@ -109,7 +109,7 @@ def test_each_listed_key_does_what_the_list_says(open_report: Open) -> None:
 
 @pytest.mark.parametrize("key", DONE)
 def test_a_key(open_report: Open, key: str) -> None:
-    """It does what the list says, with the focus on the lanes."""
+    """Its effect is the listed one, with the focus on the lanes."""
     page = open_report(broken_log()).page
     if key in "np":
         page.select_option("#filter-kind", label="message_sent")
@@ -122,7 +122,7 @@ def test_a_key(open_report: Open, key: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_telephone_shows_all_of_it(open_report: Open, scheme: str) -> None:
-    """Nothing stands beyond the margins, in any tab, and every control is big enough for a finger."""
+    """No part of it is beyond the margins, in any tab, and every control is big enough for a finger."""
     page = open_report(crowd(400), scheme=scheme).page
     page.set_viewport_size(NARROW)
     for tab in ("commits", "breaches", "waits", "throughput"):
@@ -134,7 +134,7 @@ def test_a_telephone_shows_all_of_it(open_report: Open, scheme: str) -> None:
 
 
 def test_no_text_is_smaller_than_twelve_pixels(open_report: Open) -> None:
-    """On the page; and what is drawn names no smaller font."""
+    """This holds for the page, and for the fonts of drawn texts."""
     page = open_report(crowd(400)).page
     page.set_viewport_size(NARROW)
     sizes = "() => [...document.querySelectorAll('body *')].map((one) => parseFloat(getComputedStyle(one).fontSize))"
@@ -166,7 +166,7 @@ def test_two_fingers_zoom(open_report: Open) -> None:
 
 
 def test_nothing_is_shown_as_less_than_zero(open_report: Open) -> None:
-    """What is rounded to zero has no sign."""
+    """A value rounded to zero has no sign."""
     page = open_report(broken_log()).page
     code = files("log_debugger.report").joinpath("page", "text.js").read_text("utf-8")
 

@@ -79,7 +79,7 @@ def test_each_query_of_the_page_runs_as_it_stands(version: int, monkeypatch: pyt
 
 
 def test_the_columns_of_the_views_are_those_of_the_page() -> None:
-    """Names, types and order of columns are the same, view by view."""
+    """Names and types of columns are the same, view by view."""
     described: dict[str, dict[str, str]] = {}
     for view, table in re.findall(r"^### `(\w+)`.*?\n\n(\|.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL):
         rows = [line.split(" | ") for line in table.splitlines()[2:]]
