@@ -22,18 +22,18 @@ from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
 
 
 def chain(length: int) -> list[Commit]:
-    """Return a log of that many commits."""
+    """Return a log of `length` commits."""
     again: list[Command] = [enter(ANN), leave_queue(ANN)]
     return log_of(*(again * (length // 2 + 1)), step_ms=20_000)[:length]
 
 
 def another_after(commits: Sequence[Commit]) -> Commit:
-    """Return a commit that could follow `commits` too."""
+    """Return another possible next commit after `commits`."""
     return log_of(enter(DAN), state=fold(commits))[0]
 
 
 def conversation(*texts: str) -> list[Commit]:
-    """Return a log in which Ann and Bob are paired at position 2, and Ann sends each text."""
+    """Return a log: Ann and Bob are paired at position 2, and Ann sends each text."""
     return log_of(enter(ANN), enter(BOB), *(say(ANN, text, room=RoomId("r_2")) for text in texts))
 
 
@@ -135,7 +135,7 @@ class LogContract:
         run(scenario)
 
     def test_a_batch_is_stored_as_a_whole_or_not_at_all(self) -> None:
-        """A batch that only begins like the stored commits is a conflict."""
+        """A batch with only a beginning like the stored commits is a conflict."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(3)
@@ -163,7 +163,7 @@ class LogContract:
         run(scenario)
 
     def test_a_conflict_brings_the_next_commits_or_none(self) -> None:
-        """So the loser need not read them; of a tip that the log never had, nothing is the next."""
+        """The loser need not read them; after a tip of another log, there is no next commit."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(4)
@@ -226,7 +226,7 @@ class LogContract:
         run(scenario)
 
     def test_many_writers_that_try_again_make_one_chain(self) -> None:
-        """Writers that fold and retry all succeed, each once, in one chain."""
+        """Writers with a fold and a retry all succeed, each once, in one chain."""
 
         async def scenario() -> None:
             log = await self.make()

@@ -1,4 +1,4 @@
-"""What holds of the session records of every log."""
+"""The guarantees of the session records of every log."""
 
 from __future__ import annotations
 

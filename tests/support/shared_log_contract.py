@@ -1,4 +1,4 @@
-"""The guarantees of a log that several brokers write, as tests: subclass one of the contracts with the factories.
+"""The guarantees of a log with several writing brokers, as tests: subclass one of the contracts with the factories.
 
 `SharedLogContract` holds for every shared log, also those of tests. `SharedStoreContract` and `CoordinationContract`
 hold for every engine.
@@ -55,7 +55,7 @@ class ClosesLogs:
 
 
 class SharedLogContract(LogContract):
-    """The promises of a log that several brokers write."""
+    """The promises of a log with several writing brokers."""
 
     async def make_another(self, log: EventLog) -> EventLog:
         """Another broker's way to the log behind `log`."""
@@ -67,11 +67,11 @@ class SharedLogContract(LogContract):
         return [log, *[await self.make_another(log) for _ in range(count - 1)]]
 
     async def until_in_line(self, log: EventLog, count: int) -> None:
-        """Return once `count` brokers stand in line, the last of which asked by `log`."""
+        """Return once `count` brokers are in line; the last request came by `log`."""
         await log.tip()
 
     def test_it_says_that_others_write_it(self) -> None:
-        """A broker follows it and confirms what it answers; nothing of it comes at once."""
+        """A broker follows it and confirms before it answers; no call is instant."""
 
         async def scenario() -> None:
             for log in await self.make_some(2):
@@ -98,7 +98,7 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_a_conflict_brings_what_was_missed(self) -> None:
-        """A lost race costs no second round trip; what is too much is left to be read."""
+        """A lost race costs no second round trip; commits beyond the limit are left to be read."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), chain(MISSED_COMMITS_MAX + 3)
@@ -156,7 +156,7 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_an_append_passes_the_turn_on(self) -> None:
-        """The next one has what it stored."""
+        """The next one gets the new commits."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), chain(2)
@@ -167,7 +167,7 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_an_append_without_a_turn_learns_that_another_broker_has_one(self) -> None:
-        """So that it asks for turns as well. One with a turn does not, nor one before any turn."""
+        """It then asks for turns as well. One with a turn does not, nor one before any turn."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), chain(2 * TRIES + 1)
@@ -188,7 +188,7 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_a_turn_survives_a_holder_that_dies(self) -> None:
-        """It is passed on after a while; whoever asks meanwhile does without or gets it."""
+        """The turn is passed on after a while; a broker waiting for it goes on without it or gets it."""
 
         async def scenario() -> None:
             (dead, here, there), commits = await self.make_some(3), chain(2)
@@ -203,7 +203,7 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_one_who_gives_up_leaves_the_line(self) -> None:
-        """Nobody waits for a turn that nobody wants."""
+        """A cancelled request does not delay the next turn."""
 
         async def scenario() -> None:
             (holder, gone, here), commits = await self.make_some(3), chain(2)
@@ -241,7 +241,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_a_rolled_back_log_is_refused_by_both(self) -> None:
-        """Whether it has become shorter, or another commit stands there since; the error's one line has both tips."""
+        """The log became shorter, or has another commit there; the error's one line has both tips."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), chain(4)
@@ -265,7 +265,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_a_lost_race_is_no_rollback(self) -> None:
-        """Nor is an append after what was trimmed since."""
+        """An append after an earlier tip of the log is a conflict."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), chain(4)
@@ -311,7 +311,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_redacted_to_does_not_go_back(self) -> None:
-        """Neither by a late call of one broker, nor by one of another that knew less."""
+        """Neither a late call of one broker nor one of a less informed broker sets it back."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), conversation("one", "two", "three")
@@ -339,7 +339,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_what_one_redacts_is_gone_for_the_other(self) -> None:
-        """From reads, from what a turn or a conflict brings, and from what is followed."""
+        """The texts are gone from reads, turns, conflicts and followers."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), conversation("one", "two")
@@ -425,7 +425,7 @@ class CoordinationContract:
         run(scenario)
 
     def test_ones_own_notes_are_heard_from_the_first_step_on(self) -> None:
-        """A broker that began to listen hears what it says from then on."""
+        """A subscribed broker hears its own notes from then on."""
 
         async def scenario() -> None:
             log = await self.make()
@@ -478,7 +478,7 @@ class CoordinationContract:
         run(scenario)
 
     def test_an_epoch_is_renewed_once(self) -> None:
-        """Of two brokers that ask for it one does it; it holds from the next start on."""
+        """One of two requests of brokers renews it; it holds from the next start on."""
 
         async def scenario() -> None:
             here, there = await self.make_pair()
@@ -504,7 +504,7 @@ class Listener:
 
     @classmethod
     async def started(cls, log: EventLog, left: AsyncExitStack) -> Listener:
-        """Return one that hears all from now on; it ends with `left`."""
+        """Return a started listener to all later notes; it ends with `left`."""
         listener = cls(log)
         listening = asyncio.ensure_future(listener._listen())
         left.push_async_callback(_cancelled, listening)
@@ -535,6 +535,6 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 def coordination_of(log: EventLog) -> Coordination:
-    """Return what the log's brokers have in common, which must be there."""
+    """Return the log's coordination; it must have one."""
     assert log.coordination is not None
     return log.coordination
