@@ -98,7 +98,7 @@ class _Crowd:
         return EnterQueue(who, self._random.choice(NAMES), tuple(interests))
 
     def _conduct(self) -> Command:
-        """A missed match, a block, a report or forgotten names; most are refused, or done already."""
+        """Return a missed match, a block, a report or forgotten names; most are refused, or done already."""
         rooms = sorted(self._state.rooms.by_id.values(), key=lambda room: room.opened_position)
         room, chance = self._random.choice(rooms) if rooms else None, self._random.random()
         if room is None or chance < 0.1:
@@ -175,7 +175,7 @@ def with_events(commits: Sequence[Commit], position: int, *events: object) -> li
 
 
 def states_of(commits: Sequence[Commit], base: State = INITIAL_STATE) -> list[State]:
-    """The state before the first of `commits`, and after each."""
+    """Return the state before the first of `commits`, and after each."""
     states = [base]
     for commit in commits:
         states.append(evolve(states[-1], commit))

@@ -96,7 +96,7 @@ class Script:
 
 
 def conversation() -> Script:
-    """Ann and Bob meet and talk, Cat waits; Bob moves on to her; Cat vanishes; Bob gives up."""
+    """Return a log: Ann and Bob meet and talk, Cat waits; Bob moves on to her; Cat vanishes; Bob gives up."""
     script = Script().enters(0, ANN, "Ann").enters(41_200, BOB, "Bob", room=ROOM)
     script.says(42_255, BOB, "Hello, stranger.", call="m1").says(44_000, ANN, "Hello!")
     script.enters(45_000, CAT, "Anonymous")
@@ -107,7 +107,7 @@ def conversation() -> Script:
 
 
 def by_interests() -> Script:
-    """Under interests: Ann and Cat share nothing, Dan comes for Cat, then patience ends for Ann and Bob."""
+    """Return a log by interests: Ann and Cat share nothing, Dan meets Cat, Ann meets Bob when her patience ends."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests", messages_per_10s_max=5)))
     script.enters(1_000, ANN, "Ann", "chess").enters(2_000, CAT, "Cat", "go", "tea")
     script.enters(3_000, DAN, "Dan", "go", "tea", room=ROOM)
@@ -117,7 +117,7 @@ def by_interests() -> Script:
 
 
 def fair_company() -> Script:
-    """Bob misses his match with Ann; Ann and Cat meet twice; Ann reports Cat; Dan avoids Cat; names are forgotten."""
+    """Return a log: Bob misses Ann; Ann and Cat meet twice; Ann reports Cat; Dan avoids Cat; names are forgotten."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(1_000, ANN, "Ann").enters(2_000, BOB, "Bob", room=ROOM)
     script.add(27_500, CancelMatch(ROOM, (BOB,), is_other_present=True))
     script.enters(31_000, CAT, "Cat", room=NEXT_ROOM).says(32_000, CAT, "Watches!", room=NEXT_ROOM)
@@ -131,7 +131,7 @@ def fair_company() -> Script:
 
 
 def dumped(path: Path, commits: Iterable[Commit], more: bytes = b"") -> str:
-    """A dump of `commits`, and `more` behind them, at `path`."""
+    """Write a dump of `commits`, and `more` after them, at `path`; return its name."""
     path.write_bytes(b"".join(encode_commit(commit) + b"\n" for commit in commits) + more)
     return str(path)
 
@@ -167,12 +167,12 @@ class CommandResult(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """Its answer, line by line."""
+        """The output, line by line."""
         return self.out.splitlines()
 
     @property
     def objects(self) -> list[Any]:
-        """Its answer, one JSON object a line."""
+        """The output, one JSON object a line."""
         return [json.loads(line) for line in self.lines]
 
 
@@ -185,7 +185,7 @@ def run_command(*arguments: str) -> CommandResult:
 
 
 def run_ok(*arguments: str) -> CommandResult:
-    """The same, where it must go well."""
+    """Run `chat-broker` with `arguments`; it must succeed."""
     answer = run_command(*arguments)
     assert (answer.status, answer.err) == (0, "")
     return answer

@@ -31,7 +31,7 @@ LAST = len(COMMITS)
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
-    """A broker's file with a snapshot now and then."""
+    """Yield a broker's file with some snapshots."""
     path = tmp_path_factory.mktemp("bisect") / "log.db"
     name = filed(path, COMMITS)
     saved(path, [STATES[at] for at in (40, 90, 150, 220)])
@@ -95,7 +95,7 @@ PASSING = st.builds(
     kept=st.sampled_from([2, 3, 7, 500]),
 )
 def test_the_first_position_is_the_one_that_a_scan_finds(text: str, kept: int, stored: Source, dump: Source) -> None:
-    """By halving or one by one, with snapshots or without, however few states are kept."""
+    """Halving and the linear search agree, with snapshots or without, however few states are kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bisect, "STATES_KEPT", kept)
         for source in (stored, dump):
@@ -108,7 +108,7 @@ def test_the_first_position_is_the_one_that_a_scan_finds(text: str, kept: int, s
 
 
 def test_few_states_are_looked_at_where_it_goes_on_to_hold(stored: Source, dump: Source) -> None:
-    """O(log n): some for the snapshots, some for the gap between two of them."""
+    """The cost is O(log n): some for the snapshots, some for the gap between two of them."""
     for source in (stored, dump):
         for at in (1, 41, 150, 151, LAST // 2, LAST):
             answer = first_holding(source, filter_of(f"position >= {at}", source))
@@ -124,7 +124,7 @@ def test_only_the_gap_is_folded(stored: Source) -> None:
 
 
 def test_a_snapshot_that_is_damaged_costs_time_alone(tmp_path: Path) -> None:
-    """An older one is taken in its place, and the answer is the same."""
+    """An older one is used in its place, and the answer is the same."""
     name = filed(tmp_path / "log.db", COMMITS)
     saved(tmp_path / "log.db", [STATES[at] for at in (40, 90, 150)])
     db = apsw.Connection(str(tmp_path / "log.db"))
@@ -164,7 +164,7 @@ def test_what_was_said_before_is_left_out_where_nobody_looked(tmp_path: Path) ->
 
 
 def test_what_never_holds_is_said_and_the_exit_status_is_1(tmp_path: Path) -> None:
-    """Either way."""
+    """Both methods end this way."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)
     for text in ("messages > 99", "waiting > 99"):
         answer = run_command("bisect", name, "--when", text)

@@ -123,7 +123,7 @@ def test_position_6():
 
 @pytest.mark.parametrize("script", [conversation(), by_interests(), fair_company()])
 def test_every_position_has_a_test_that_passes(script: Script, tmp_path: Path) -> None:
-    """And nothing of the log's own words, names or ids stands in it."""
+    """The log's own words, names and ids are not in it."""
     log = dumped(tmp_path / "dump.jsonl", script.commits)
     for commit in script.commits:
         module = case_at(log, commit.position)
@@ -163,7 +163,7 @@ def test_what_is_written_is_formatted_and_without_a_fault(tmp_path: Path) -> Non
 
 
 def ruff(path: Path, *arguments: str) -> None:
-    """It has nothing to say about the modules in `path`."""
+    """Check that `ruff` has no complaint about the modules in `path`."""
     done = subprocess.run(
         [sys.executable, "-m", "ruff", *arguments, "--isolated", "--no-cache", *map(str, path.glob("*.py"))],
         capture_output=True,
@@ -177,7 +177,7 @@ def ruff(path: Path, *arguments: str) -> None:
 
 
 def test_a_policy_is_there_where_it_matters_and_what_matters_of_it(tmp_path: Path) -> None:
-    """Patience does, limits on messages don't; and for a message, neither."""
+    """Patience matters, and the limit on messages does not; for a message, neither does."""
     log = dumped(tmp_path / "dump.jsonl", by_interests().commits)
     due = case_at(log, 6)
     assert past_of(due)[0] == "AdoptPolicy(Policy(matching='interests'))"
@@ -196,7 +196,7 @@ def test_time_passes_only_where_it_has_to(tmp_path: Path) -> None:
 
 
 def test_interests_and_message_ids_stay_where_they_matter(tmp_path: Path) -> None:
-    """Renamed, and shared as they were."""
+    """They are renamed, and shared as they were."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
     script.enters(1_000, CAT, "Cat", "secret").enters(2_000, ANN, "Ann", "private", "secret", room=ROOM)
     module = case_at(dumped(tmp_path / "dump.jsonl", script.commits), 3)
@@ -255,7 +255,7 @@ def test_whoever_moved_on_came_by_entering_where_the_room_before_does_not_matter
 
 
 def test_a_room_is_told_up_to_its_last_event(tmp_path: Path) -> None:
-    """By the beginning of its id, and not beyond `--to`."""
+    """The beginning of its id is enough, and events after `--to` do not count."""
     log = dumped(tmp_path / "dump.jsonl", conversation().commits)
     assert case_at(log, 9, "--room", "r_2370") == case_at(log, 6)
     assert case_at(log, 5, "--room", "2370") == case_at(log, 4)
@@ -350,7 +350,7 @@ def test_what_the_log_can_t_bring_about_is_not_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("position", [2, 6, 8])
 def test_a_damaged_log_is_refused_before_anything_is_written(position: int, tmp_path: Path) -> None:
-    """Wherever it is damaged, also after the commit in question."""
+    """The damage may be at any position, also after the commit in question."""
     commits = conversation().commits
     altered = msgspec.structs.replace(commits[position - 1], at_ms=commits[position - 1].at_ms + 1)
     log = dumped(tmp_path / "dump.jsonl", [*commits[: position - 1], altered, *commits[position:]])
@@ -399,7 +399,7 @@ def faulty(position: int) -> list[Commit]:
 def test_what_was_stored_is_asserted_where_the_present_code_decides_otherwise(
     position: int, decided: str, tmp_path: Path
 ) -> None:
-    """The test fails, and says both; so does the command."""
+    """The test fails and has both results; the command warns of it."""
     answer = run_command("test", dumped(tmp_path / "dump.jsonl", faulty(position)), "--to", str(position))
     assert answer.status == 0
     assert answer.err == f"the present code decides otherwise than was stored at {position}: the test fails\n"
@@ -425,7 +425,7 @@ def test_what_was_stored_is_asserted_where_the_present_code_decides_otherwise(
     ],
 )
 def test_what_can_t_be_tested_is_an_error_of_use(arguments: Sequence[str], says: str, tmp_path: Path) -> None:
-    """One line, and exit status 2."""
+    """The error is one line, with exit status 2."""
     answer = run_command("test", dumped(tmp_path / "dump.jsonl", conversation().commits), *arguments)
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
@@ -459,7 +459,7 @@ def test_a_search_that_takes_too_long_ends_with_what_it_has(tmp_path: Path, monk
 
 @given(st.sets(st.integers(0, 40), max_size=6), st.integers(41, 60))
 def test_shrinking_leaves_what_matters_and_nothing_else(matters: set[int], length: int) -> None:
-    """In its order."""
+    """The kept things are in their order."""
     assert ddmin(range(length), lambda some: matters <= set(some)) == sorted(matters)
 
 
@@ -478,7 +478,7 @@ def test_neither_one_nor_two_can_be_left_out(things: list[int], least: int) -> N
 
 
 def test_few_tries_find_few_things_among_many() -> None:
-    """Two of ten thousand."""
+    """Here, two of ten thousand are found."""
     tries: list[int] = []
 
     def is_enough(some: Sequence[int]) -> bool:

@@ -73,7 +73,7 @@ def test_it_goes_backwards_too(log: str) -> None:
 
 
 def test_a_position_does_not_differ_from_itself(log: str) -> None:
-    """Nothing changed, and the state is summed up."""
+    """No change is listed, and the state is summed up."""
     assert run_ok("diff", log, "5", "5").lines == [
         "from position 5 to 5: 0 commits, 0 s later",
         "  at 00:00:45.000, then at 00:00:45.000",
@@ -86,7 +86,7 @@ def test_a_position_does_not_differ_from_itself(log: str) -> None:
 
 
 def test_a_room_that_stayed_open_has_what_was_said(log: str) -> None:
-    """Messages count where they fell in between."""
+    """Only messages between the two positions count."""
     assert "  ~ r_2370 Ann·6f5d and Bob·b6cd: 1 message in between" in run_ok("diff", log, "3", "5").lines
 
 

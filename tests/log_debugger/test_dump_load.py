@@ -1,4 +1,4 @@
-"""`log dump` and `log load`: a log as lines of JSON, and a log again; and without anybody's words, to be given away."""
+"""`log dump` and `log load`: a log as lines of JSON, and back; and redacted, to be given away."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def loaded(path: Path, content: bytes) -> CommandResult:
 
 
 def joined(lines: Sequence[bytes]) -> bytes:
-    """Lines with their ends."""
+    """Return the lines with their ends."""
     return b"".join(line + b"\n" for line in lines)
 
 
@@ -100,7 +100,7 @@ def joined(lines: Sequence[bytes]) -> bytes:
 
 
 def test_a_dump_is_what_is_stored_byte_for_byte(tmp_path: Path) -> None:
-    """One commit a line; also of a dump, and of commits of older schema versions."""
+    """There is one commit a line; this holds for a dump too, and for commits of older schema versions."""
     assert dump_of(filed(tmp_path / "log.db", SAID)) == joined(LINES)
     for golden in sorted(GOLDEN.glob("commits*.jsonl")):
         assert dump_of(str(golden)) == golden.read_bytes()
@@ -129,14 +129,14 @@ def test_the_dump_of_a_trimmed_log_begins_with_its_base(tmp_path: Path) -> None:
 
 
 def redacted(path: Path, commits: Sequence[Commit]) -> list[Commit]:
-    """A log's commits as a redacted dump has them."""
+    """Return a log's commits as in its redacted dump."""
     return [decode_commit(line) for line in dump_of(dumped(path, commits), "--redact").splitlines()]
 
 
 @pytest.mark.parametrize("policy", [None, LITTLE, INTERESTS])
 @pytest.mark.parametrize("base", [0, 50])
 def test_a_redacted_dump_is_a_sound_log_of_its_own(policy: object, base: int, tmp_path: Path) -> None:
-    """Verified from its base on, however the people in it met."""
+    """It is sound from its base on, after matches of any kind."""
     commits = crowd(31, 150, policy=policy)
     state = states_of(commits)[base]
     (tmp_path / "dump.jsonl").write_bytes(
@@ -157,7 +157,7 @@ def test_a_redacted_dump_is_a_sound_log_of_its_own(policy: object, base: int, tm
 
 
 def test_a_redacted_dump_says_who_did_what_when(tmp_path: Path) -> None:
-    """Ids, times and lengths stay; texts, names and interests go."""
+    """Ids, times and lengths stay; texts, names and interests are removed."""
     commits = redacted(tmp_path / "dump.jsonl", SAID)
     assert [(c.position, c.at_ms, type(c.command)) for c in commits] == [
         (c.position, c.at_ms, type(c.command)) for c in SAID
@@ -176,7 +176,7 @@ def test_a_redacted_dump_says_who_did_what_when(tmp_path: Path) -> None:
 
 
 def test_who_shares_an_interest_is_seen_and_what_is_not(tmp_path: Path) -> None:
-    """Pseudonyms are sorted, the same within a dump, and others in the next."""
+    """Pseudonyms are sorted and the same within a dump; the next dump has others."""
     path = tmp_path / "dump.jsonl"
     commits = redacted(path, by_interests().commits)
     ann, cat, dan = (commits[n].command.interests for n in (1, 2, 3))
@@ -230,7 +230,7 @@ def test_ids_that_clients_gave_are_pseudonyms_in_a_redacted_dump(tmp_path: Path)
 
 
 def test_a_log_of_an_older_schema_is_redacted_as_one_of_this(tmp_path: Path) -> None:
-    """Its commits have new ids anyway."""
+    """Its commits get new ids anyway."""
     (tmp_path / "redacted.jsonl").write_bytes(dump_of(str(GOLDEN / "commits.jsonl"), "--redact"))
     assert run_command("verify", str(tmp_path / "redacted.jsonl")).status == 0
 
@@ -257,7 +257,7 @@ def test_a_log_that_was_altered_is_not_redacted(tmp_path: Path) -> None:
 
 
 def test_what_was_dumped_is_loaded_as_it_was(tmp_path: Path) -> None:
-    """Byte for byte, into a log with an epoch of its own; a broker can go on with it."""
+    """Commits are the same byte for byte, under a new epoch; a broker can go on with the log."""
     log = filed(tmp_path / "log.db", SAID)
     answer = loaded(tmp_path / "new.db", dump_of(log))
     assert (answer.status, answer.err) == (0, "")
@@ -398,7 +398,7 @@ def test_what_is_no_dump_leaves_everything_as_it_was(what: str, made: bool, tmp_
     "content", [b"", b"hello\n", gzip.compress(joined(LINES))[:20]], ids=["nothing", "words", "half a compressed dump"]
 )
 def test_what_is_no_dump_at_all_leaves_no_trace(content: bytes, tmp_path: Path) -> None:
-    """Not even a lock: it is looked at first."""
+    """The input is checked first, so that even a lock file is not made."""
     assert loaded(tmp_path / "new.db", content).status == 2
     assert [*tmp_path.iterdir()] == []
 
@@ -415,7 +415,7 @@ def test_a_log_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_log_that_a_broker_has_is_left_alone(tmp_path: Path) -> None:
-    """Though it is empty still."""
+    """This holds for an empty log too."""
     with contextlib.closing(SqliteFile(tmp_path / "log.db", "write")):
         answer = loaded(tmp_path / "log.db", joined(LINES))
     assert answer.status == 2
@@ -459,7 +459,7 @@ def test_a_loading_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_a_link_leads_to_the_file_that_is_filled(tmp_path: Path) -> None:
-    """The link stays one."""
+    """The link stays a link."""
     (tmp_path / "there").mkdir()
     os.symlink(tmp_path / "there" / "new.db", tmp_path / "link.db")
     assert loaded(tmp_path / "link.db", joined(LINES)).status == 0

@@ -51,7 +51,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing stands in standard input."""
+    """Leave standard input empty."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
 
 
@@ -72,7 +72,7 @@ def test_what_is_not_there_is_no_log(command: str) -> None:
 
 
 def test_what_may_not_be_read_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There, another name would not help."""
+    """The line does not ask for another name, since it would not help."""
 
     def denied(path: Path, mode: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

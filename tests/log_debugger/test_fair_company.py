@@ -43,28 +43,28 @@ INDENT = " " * 23
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A dump of the fair company."""
+    """Write a dump of the fair company; return its name."""
     return dumped(tmp_path / "log.jsonl", fair_company().commits)
 
 
 def dump_of(tmp_path: Path, script: Script) -> str:
-    """A dump of `script`."""
+    """Write a dump of `script`; return its name."""
     return dumped(tmp_path / "log.jsonl", script.commits)
 
 
 def told(log: str) -> list[str]:
-    """The narrative of each commit, without position and time."""
+    """Return the narrative of each commit, without position and time."""
     return [line[23:] for line in run_ok("replay", log).out.partition("\n\n")[0].splitlines()]
 
 
 def pair_of(log: str, one: str, other: str) -> list[str]:
-    """The reasons for two not to meet, and the last lines."""
+    """Return the reasons against a match of two, and the last lines."""
     lines = run_ok("trace", log, "--pair", one, other).lines
     return [line.strip() for line in lines if "do not meet" in line or not line[:7].strip().isdecimal()][1:]
 
 
 def test_each_is_told_in_plain_words(log: str) -> None:
-    """A match missed, a report with its note, a block, and names forgotten."""
+    """The lines tell of a missed match, a report with its note, a block, and forgotten names."""
     lines = told(log)
     assert [lines[number] for number in (3, 8, 9, 13, 15)] == [
         "Bob·b6cd gave no sign of life within 25.0 s (confirm_grace_ms), so the match with Ann·6f5d6 in r_2370 "
@@ -186,7 +186,7 @@ def test_a_pair_that_never_waited_together_has_its_waits(log: str) -> None:
 
 
 def test_patience_and_peers_keep_a_pair_apart(tmp_path: Path) -> None:
-    """Bob avoids Cat's peer address from when he came to when she leaves."""
+    """Bob avoids Cat's peer address from his entry until she leaves."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, CAT, "Cat")
     script.add(9_000, EnterQueue(BOB, "Bob", ()), avoid=(CAT,)).add(14_000, LeaveQueue(CAT))
     peer = "Bob·b6cd and Cat·0a1b do not meet: Cat·0a1b is of a peer that Bob·b6cd met lately"

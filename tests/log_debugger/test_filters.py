@@ -408,7 +408,7 @@ def test_a_filter_knows_whether_it_goes_on_to_hold(text: str, is_monotone: bool)
 
 
 def test_a_filter_knows_what_it_reads() -> None:
-    """The names in it."""
+    """The set has all names in the filter."""
     found = unbound(
         "not (waiting > 1 or messages < rooms_open) and 3 < position or policy.wait_ms_max > 1 or rejection"
     )
@@ -464,7 +464,7 @@ def test_a_filter_means_what_python_would_make_of_it(text: str) -> None:
     ).map(" ".join)
 )
 def test_anything_is_a_filter_or_an_error_of_use(text: str) -> None:
-    """Nothing else comes of it."""
+    """No other error comes of it."""
     with suppress(UsageError):
         parse_filter(text)
 

@@ -1,4 +1,4 @@
-"""`log diff`: where two logs part."""
+"""`log diff`: the first difference between two logs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_log_that_ends_earlier_is_the_beginning_of_the_other(tmp_path: Path) -
 
 
 def test_the_last_common_position_is_named_and_what_each_has_next(tmp_path: Path) -> None:
-    """Five commits of each, in the lines of replay."""
+    """Up to five commits of each are told, in the lines of replay."""
     one, other = forked(3)
     a, b = dumped(tmp_path / "a.jsonl", one), dumped(tmp_path / "b.jsonl", other)
     lines = parted(a, b).lines
@@ -91,7 +91,7 @@ def test_the_last_common_position_is_named_and_what_each_has_next(tmp_path: Path
 
 
 def test_two_logs_may_have_nothing_in_common(tmp_path: Path) -> None:
-    """Not even the first commit."""
+    """Their first commits differ already."""
     other = Script().enters(0, BOB, "Bob")
     a, b = dumped(tmp_path / "a.jsonl", conversation().commits), filed(tmp_path / "b.db", other.commits)
     lines = parted(a, b).lines
@@ -148,7 +148,7 @@ def test_a_trimmed_log_is_compared_from_its_base_on(tmp_path: Path) -> None:
 
 
 def test_a_log_that_ends_before_the_other_begins_can_t_be_compared(tmp_path: Path) -> None:
-    """It may be its beginning or not."""
+    """It may be the beginning of the other or not."""
     script = conversation()
     short = trimmed(tmp_path / "short.db", script, states_of(script.commits)[6])
     part = dumped(tmp_path / "part.jsonl", script.commits[:5])
@@ -220,7 +220,7 @@ def test_any_parting_is_found(
 def test_what_can_t_be_compared_is_one_line(
     a: str, b: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit status 2."""
+    """The exit status is 2."""
     monkeypatch.chdir(tmp_path)
     commits = conversation().commits
     dumped(tmp_path / "dump.jsonl", commits)

@@ -56,7 +56,7 @@ SPANS = {
 
 
 def narrated(tmp_path: Path, script: Script) -> list[str]:
-    """Every commit of `script`, as a sentence."""
+    """Return every commit of `script` as a sentence."""
     source = open_source(dumped(tmp_path / "log.jsonl", script.commits))
     names = ShortNames([ANN, BOB, CAT], [ROOM, NEXT_ROOM])
     sentences = [narrative(names, entry.step, entry.conversations) for entry in iterate(source, source.tip().position)]
@@ -190,7 +190,7 @@ def test_a_look_after_a_change_of_policy_is_not_patience(tmp_path: Path) -> None
 
 
 def test_short_names_are_as_long_as_they_must_be() -> None:
-    """Four digits, or as many as tell an id from all others."""
+    """They have four digits, or as many as distinguish an id from all others."""
     names = ShortNames([ANN, BOB, DAN], [ROOM, "r_2370d88192c52a48572ac5a0364508ff"])
     assert names.person(ANN, "Ann") == "Ann·6f5d6"
     assert names.person(BOB, "Anonymous") == "Anonymous·b6cd"

@@ -1,4 +1,4 @@
-"""Notes of a broker beside its log are told between the commits, and never taken for commits."""
+"""Notes of a broker beside its log are told between the commits, and are never taken for commits."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ RESTART = "   note  00:00:44.500  the broker starts, with no note of an orderly 
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A broker's file of a conversation with notes of every kind."""
+    """Write a conversation with notes of every kind into a broker's file; return its name."""
     return filed(tmp_path / "log.db", conversation().commits, (), RECORDS)
 
 
 def notes_in(lines: list[str]) -> list[str]:
-    """The lines of notes."""
+    """Return the lines of notes."""
     return [line for line in lines if line.startswith("   note")]
 
 

@@ -22,7 +22,7 @@ each_writer = pytest.mark.parametrize("command", WRITERS)
 
 
 def a_log(tmp_path: Path) -> str:
-    """A dump in a folder of its own."""
+    """Write a dump in a folder of its own; return its name."""
     folder = tmp_path / "log"
     folder.mkdir()
     return dumped(folder / "chat.jsonl", conversation().commits)
@@ -63,7 +63,7 @@ def test_standard_output_may_be_a_file(tmp_path: Path, command: str) -> None:
 
 @each_writer
 def test_a_pipe_is_written_into(tmp_path: Path, command: str) -> None:
-    """A FIFO stays one, and its reader gets all of it."""
+    """A FIFO stays a FIFO, and its reader gets the whole output."""
     log, pipe, heard = a_log(tmp_path), tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: heard.append(pipe.read_text("utf-8")), daemon=True)

@@ -48,7 +48,7 @@ def _own_matchings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def installed(directory: Path, source: str) -> None:
-    """The module of the matching, where Python looks for it."""
+    """Write the module of the matching, and put its directory on Python's path."""
     (directory / "newcomers.py").write_text(dedent(source))
     sys.path.insert(0, str(directory))
 
@@ -75,7 +75,7 @@ def dump(tmp_path: Path) -> str:
 
 
 def test_a_log_is_checked_by_its_own_matching(tmp_path: Path) -> None:
-    """It is imported from where Python looks."""
+    """The matching is imported from Python's path."""
     log = dump(tmp_path)
     installed(tmp_path, NEWEST)
     assert run_ok("verify", log).out.startswith("every promise holds: 6 commits")
@@ -107,7 +107,7 @@ def test_what_must_decide_is_refused_in_one_line(command: tuple[str, ...], tmp_p
 
 
 def test_a_long_log_is_refused_from_a_worker_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fault comes out where it is explained."""
+    """The error of the worker is reported by the main process."""
     commits = decided(tmp_path)
     monkeypatch.setattr(checking, "PORTION_COMMITS", 2)
     source = open_source(dumped(tmp_path / "dump.jsonl", commits))
@@ -118,7 +118,7 @@ def test_a_long_log_is_refused_from_a_worker_process(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("command", ["replay", "diff", "report", "whatif"])
 def test_what_decides_nothing_by_it_needs_none(command: str, tmp_path: Path) -> None:
-    """The log is told as it is."""
+    """The log is told without the matching."""
     log = dump(tmp_path)
     options = {
         "diff": ("1", "5"),
@@ -150,13 +150,13 @@ def test_a_match_is_explained_as_far_as_it_can_be(tmp_path: Path) -> None:
 
 
 def test_the_stepper_says_why_it_can_t_decide_again(tmp_path: Path) -> None:
-    """In the place of the decision."""
+    """The reason is in the place of the decision."""
     here = seen(dump(tmp_path), at=4)
     assert f"~ {MISSING.removeprefix('chat-broker: ').strip()}" in here.commit
 
 
 def test_a_question_of_the_stepper_that_needs_it_is_answered(tmp_path: Path) -> None:
-    """In one line below, and nothing else happens."""
+    """The answer is one line below, and nothing else happens."""
     log = dump(tmp_path)
     assert MISSING.removeprefix("chat-broker: ").strip() in seen(log, "f", filter_text="rejection").note
 

@@ -55,7 +55,7 @@ def test_every_promise_still_holds(matching: MatchingName, seed: int, tmp_path: 
 @pytest.mark.parametrize("matching", ["first-come", "interests"])
 @pytest.mark.parametrize("seed", [2, 3, 4])
 def test_its_redacted_dump_is_sound(matching: MatchingName, seed: int, tmp_path: Path) -> None:
-    """Half of it was redacted already, the dump redacts the rest; the base of a trimmed log too."""
+    """Half of it was redacted already, and the dump redacts the rest; this holds for the base of a trimmed log too."""
     log = redacted_log(tmp_path / "log.db", matching, seed)
     size = dump_of(log).count(b"\n")
     for number in range(2):

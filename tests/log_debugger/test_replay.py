@@ -71,12 +71,12 @@ after position 9, 2026-09-21T14:20:30.000Z (00:07:10.000):
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A dump of a conversation."""
+    """Write a dump of a conversation; return its name."""
     return dumped(tmp_path / "log.jsonl", conversation().commits)
 
 
 def test_a_conversation_reads_like_one(log: str) -> None:
-    """Each commit is a sentence, and the state stands behind them."""
+    """Each commit is a sentence, and the state comes after them."""
     assert run_ok("replay", log).out == CONVERSATION.format(digest=digest(conversation().state))
 
 
@@ -86,7 +86,7 @@ def test_a_brokers_file_is_told_as_its_dump_is(tmp_path: Path, log: str) -> None
 
 
 def test_the_end_has_those_who_wait_and_talk(tmp_path: Path) -> None:
-    """The state is told in full: the queue in order, the rooms, the policy where it isn't the usual one."""
+    """The state is told in full: the queue in order, the rooms, and each unusual value of the policy."""
     log = dumped(tmp_path / "log.jsonl", by_interests().commits)
     assert run_ok("replay", log, "--to", "5").lines[-10:-1] == [
         "after position 5, 2026-09-21T14:13:24.000Z (00:00:04.000):",
@@ -146,7 +146,7 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
     ],
 )
 def test_a_time_stands_for_the_last_position_before_it(log: str, time: str, position: int) -> None:
-    """Times are absolute, in UTC unless they say otherwise, or counted from the first commit, as they are printed."""
+    """Times are absolute, in UTC unless they name a zone, or counted from the first commit, as they are printed."""
     assert run_ok("replay", log, "--at", time, "--json").objects[-1]["state"]["position"] == position
 
 
@@ -163,7 +163,7 @@ def test_what_is_no_time_is_refused(log: str, time: str) -> None:
 
 @pytest.mark.parametrize("time", ["2030-01-01", "1999-01-01", "+00:07:10.001", "00:00:44.999", "14:13:19"])
 def test_a_time_outside_the_log_is_refused_with_its_span(log: str, time: str) -> None:
-    """In one line; the end of the log is in it."""
+    """The refusal is one line; the end of the log is within the span."""
     answer = run_command("replay", log, "--at", time)
     assert (answer.status, answer.out) == (2, "")
     assert answer.err.startswith(
@@ -428,7 +428,7 @@ def test_a_commit_that_was_altered_ends_the_story(tmp_path: Path) -> None:
 
 
 def test_a_commit_that_is_missing_ends_the_story(tmp_path: Path) -> None:
-    """The chain is checked as it is told."""
+    """The chain is checked while it is told."""
     commits = conversation().commits
     answer = run_command("replay", dumped(tmp_path / "log.jsonl", commits[:3] + commits[4:]))
     assert (answer.status, len(answer.lines)) == (2, 3)
@@ -486,7 +486,7 @@ def test_a_decision_that_would_not_be_made_again_is_found(tmp_path: Path) -> Non
 
 
 def test_a_log_that_is_written_meanwhile_is_told_up_to_its_tip(tmp_path: Path) -> None:
-    """A running broker is not disturbed, and the story ends where the log did when it began."""
+    """A running broker is not disturbed, and the output ends at the log's tip at its start."""
     script = conversation()
     with SqliteFile(tmp_path / "log.db", "write") as broker:
         broker.append(script.commits[:3], expected=EMPTY_TIP)
@@ -511,7 +511,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_step_through_needs_a_terminal(log: str) -> None:
-    """Without one there is nothing to press keys at."""
+    """It needs one for its keys."""
     answer = run_command("replay", log, "--step")
     assert answer.status == 2
     assert "--step needs a terminal" in answer.err
@@ -537,7 +537,7 @@ def _stored(tip: Tip, at_ms: int, event: QueueEntered | MessageSent) -> Commit:
     ],
 )
 def test_a_connection_is_described_wherever_it_is(log: str, who: str, to: str, line: str) -> None:
-    """Before it was there, waiting, or idle."""
+    """Its place may be none yet, the queue, or idle."""
     assert line in run_ok("replay", log, "--connection", who, "--to", to).lines
     place = run_ok("replay", log, "--connection", who, "--to", to, "--json").objects[-1]["state"]["connection"]
     assert (place is None) == ("not known" in line)

@@ -69,7 +69,7 @@ def unpacked(text: str) -> list[Any]:
 
 
 def rows(table: dict[str, str]) -> list[dict[str, Any]]:
-    """A table of the page, row by row."""
+    """Return a table of the page, row by row."""
     columns = {name: unpacked(text) for name, text in table.items()}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
@@ -87,7 +87,7 @@ def told_at(data: dict[str, Any], moment: int) -> tuple[set[str], set[tuple[str,
 
 
 def folded_at(state: State) -> tuple[set[ConnectionId], set[tuple[RoomId, ConnectionId, ConnectionId]]]:
-    """The same, as the fold has it."""
+    """Return the same from the fold."""
     open_rooms = {(one.room_id, one.first, one.second) for one in state.rooms.by_id.values() if one.is_open}
     return set(state.queue.entered), open_rooms
 
@@ -249,7 +249,7 @@ def test_a_wait_after_a_missed_match_has_its_old_place() -> None:
 
 
 def test_without_texts_nothing_that_was_typed_is_in_the_page() -> None:
-    """Names, interests, messages and the senders' own ids for them are left out, and everything else is there."""
+    """Names, interests, messages and the senders' own ids for them are left out, and all other data is there."""
     commits = log_of(*CHAT)
     data = data_of(commits, texts=False)
     assert not re.search("Ann|Bob|chess|hello|m1", json.dumps(data))
@@ -287,7 +287,7 @@ class _Elements(HTMLParser):
             self.raw.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        """A script or style has ended, if one was open."""
+        """Note the end of a script or style, if one was open."""
         self.is_raw = False
 
     def handle_data(self, data: str) -> None:
@@ -352,7 +352,7 @@ def dump(path: Path, commits: Sequence[Commit]) -> Path:
 
 
 def report(*arguments: object) -> int:
-    """Run the command; its exit status."""
+    """Run the command; return its exit status."""
     return main(["report", *map(str, arguments)], {}, lambda _: None)
 
 

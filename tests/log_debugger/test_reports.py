@@ -49,7 +49,7 @@ def reported() -> Script:
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A broker's file with three reports."""
+    """Write a broker's file with three reports; return its name."""
     return filed(tmp_path / "log.db", reported().commits)
 
 
@@ -65,7 +65,7 @@ def test_a_running_broker_is_not_disturbed(tmp_path: Path, log: str) -> None:
 
 
 def test_a_dump_has_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain, compressed, and from standard input."""
+    """The dump may be plain, compressed, or in standard input."""
     dump = Path(dumped(tmp_path / "log.jsonl", reported().commits))
     (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(dump.read_bytes()))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(dump.read_bytes())))
@@ -148,7 +148,7 @@ def test_nothing_is_exported_over_the_log(tmp_path: Path, log: str) -> None:
 
 
 def test_what_was_redacted_is_gone(tmp_path: Path) -> None:
-    """The list says how much; texts and names are marked as redacted, and the export has their hashes."""
+    """The list counts redacted messages; texts and names are marked as redacted, and the export has their hashes."""
     commits = [redact(commit) if commit.position in (2, 3, 6) else commit for commit in reported().commits]
     log = dumped(tmp_path / "log.jsonl", commits)
     assert run_ok("reports", log).lines[0].endswith("; 2 messages, 1 of them redacted: the texts are gone")

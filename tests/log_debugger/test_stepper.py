@@ -88,12 +88,12 @@ async def _pressed(app: Stepper, keys: tuple[str, ...]) -> Seen:
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A dump of a conversation."""
+    """Write a dump of a conversation; return its name."""
     return dumped(tmp_path / "log.jsonl", conversation().commits)
 
 
 def long_script(commits: int) -> Script:
-    """Ann and Bob talk for long, and part; then they meet again, and so on."""
+    """Return a script: Ann and Bob talk for long, and part; then they meet again, and so on."""
     script, number = Script(), 0
     while len(script.commits) < commits:
         room, at_ms = RoomId(f"r_{number:032x}"), 1_000_000 * number
@@ -107,7 +107,7 @@ def long_script(commits: int) -> Script:
 
 @pytest.mark.slow
 def test_keys_lead_everywhere(log: str) -> None:
-    """By one, by ten, to the ends, to a position or a time; never beyond the ends."""
+    """Keys go by one, by ten, to the ends, to a position or a time; never past the ends."""
     ways: dict[tuple[str, ...], Position] = {
         (): 1,
         ("right", "right"): 3,
@@ -175,7 +175,7 @@ def test_who_moves_up_in_the_queue_is_marked(tmp_path: Path) -> None:
 
 
 def test_what_is_too_long_for_a_line_goes_on_below_its_beginning(tmp_path: Path) -> None:
-    """The mark stands alone at the edge, however narrow the terminal, and nothing is lost."""
+    """The mark is alone at the edge, however narrow the terminal, and no text is lost."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM)
     script.says(2_000, ANN, "word " * 30 + "x" * 80)
     with closing(open_source(dumped(tmp_path / "log.jsonl", script.commits))) as source:
@@ -218,7 +218,7 @@ def test_a_search_goes_to_the_next_hit_or_the_one_before(
 
 
 def test_a_search_never_goes_around_the_end(log: str) -> None:
-    """Behind the last hit there is none, and the position stays."""
+    """After the last hit there is no other, and the position stays."""
     here = seen(log, "f", "f", "f", filter_text="type == room_closed")
     assert (here.position, here.note) == (7, "there is none further on")
     here = seen(log, "F", filter_text="type == room_closed")
@@ -299,7 +299,7 @@ def test_the_key_for_all_keys_is_seen_on_a_narrow_screen(log: str) -> None:
 
 @pytest.mark.parametrize("term", ["dumb", ""])
 def test_a_terminal_that_can_not_show_it_is_refused(log: str, term: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line rather than a blank screen."""
+    """The refusal is one line rather than a blank screen."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -441,20 +441,20 @@ def test_when_it_was_handed_over_is_told_of_each_notification(tmp_path: Path, lo
 
 @pytest.fixture(scope="module")
 def long_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Commit]]:
-    """Some blocks of commits."""
+    """Write a log of several blocks of commits; return its name and its commits."""
     commits = long_script(5 * BLOCK_COMMITS).commits
     return dumped(tmp_path_factory.mktemp("logs") / "long.jsonl", commits), commits
 
 
 @pytest.fixture
 def long_source(long_log: tuple[str, list[Commit]]) -> Iterator[Source]:
-    """The same, open."""
+    """Yield the same log, open."""
     with closing(open_source(long_log[0])) as source:
         yield source
 
 
 def test_every_state_of_a_long_log_is_the_folds(long_source: Source, long_log: tuple[str, list[Commit]]) -> None:
-    """However one gets there: from the end to the beginning, and in leaps."""
+    """This holds for any way there: from the end to the beginning, and in leaps."""
     cache, commits = HistoryCache(long_source), long_log[1]
     last = len(commits)
     for position in (last, last - 1, BLOCK_COMMITS, BLOCK_COMMITS + 1, 1, 3 * BLOCK_COMMITS, 0, last, 700):

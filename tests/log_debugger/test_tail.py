@@ -29,7 +29,7 @@ COMMITS = conversation().commits
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A broker's file with the first five commits."""
+    """Write a broker's file with the first five commits; return its name."""
     return filed(tmp_path / "log.db", COMMITS[:5])
 
 
@@ -53,7 +53,7 @@ def test_new_commits_are_told_in_the_lines_of_replay(tmp_path: Path, log: str) -
 
 
 def test_an_earlier_place_can_be_named(tmp_path: Path, log: str) -> None:
-    """By its position, or by a time: the first commit from then on."""
+    """It is named by its position, or by a time: the first commit from then on."""
     replayed = run_ok("replay", log).lines
     for where, first in (("4", 4), ("+44s", 4), ("14:14:03.5", 4), ("1", 1), ("0", 1), ("+0s", 1), ("6", 6)):
         told = tailed(log, "--from", where, meanwhile=[]).lines
@@ -71,7 +71,7 @@ def test_an_earlier_place_can_be_named(tmp_path: Path, log: str) -> None:
     ],
 )
 def test_a_place_that_is_not_there_is_refused(log: str, where: str, says: str) -> None:
-    """In one line."""
+    """The refusal is one line."""
     answer = run_command("tail", log, "--from", where)
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
@@ -94,7 +94,7 @@ def test_a_filter_may_name_any_time_up_to_now(tmp_path: Path, log: str) -> None:
 
 
 def test_programs_get_the_objects_of_replay(tmp_path: Path, log: str) -> None:
-    """One for each commit, without a state."""
+    """Each commit is one object, without a state."""
     objects = tailed(log, "--json", "--from", "5", meanwhile=[appends(tmp_path, COMMITS[5:])]).objects
     replayed = run_ok("replay", log, "--json").objects[4:9]
     assert [one | {"story": ""} for one in objects] == [one | {"story": ""} for one in replayed]
@@ -110,7 +110,7 @@ def test_a_new_connection_has_the_name_that_other_commands_print(tmp_path: Path,
 
 
 def test_an_empty_log_begins_with_its_first_commit(tmp_path: Path) -> None:
-    """Times count from there."""
+    """Times count from that commit."""
     log = filed(tmp_path / "log.db", [])
 
     def begin() -> None:
@@ -179,7 +179,7 @@ def test_a_log_that_ends_earlier_than_before_is_an_error(log: str) -> None:
 
 
 def test_a_commit_that_does_not_follow_ends_it(tmp_path: Path, log: str) -> None:
-    """The one before it is told."""
+    """The commit before it is still told."""
 
     def damage() -> None:
         appends(tmp_path, COMMITS[5:])()

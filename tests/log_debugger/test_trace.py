@@ -145,7 +145,7 @@ def test_of_the_last_second_nothing_is_concluded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_told_later", [False, True])
 @pytest.mark.parametrize("ended", ["stopped", "killed", "never known"])
 def test_before_an_unclean_end_nothing_is_concluded(tmp_path: Path, ended: str, is_told_later: bool) -> None:
-    """In the last second before it, wherever it stands; after an orderly end, and long before, it is as ever."""
+    """This is so in the last second before the end; after an orderly end, and long before, conclusions are as usual."""
     first, stop = OperationRecord("started", START_MS, 0), OperationRecord("stopped", START_MS + 44_100, 4)
     second = OperationRecord("started", START_MS + 44_900, 4)
     notes = {"stopped": [first, stop, second], "killed": [first, second], "never known": [second]}[ended]

@@ -1,4 +1,4 @@
-"""A pass over a log folds no more than it has to, and tells the same as the fold of every commit."""
+"""A pass over a log folds no more than necessary, and gives the same as the fold of every commit."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def small_pages() -> object:
 def test_it_tells_the_same_as_a_fold_of_every_commit(
     path: Path, seed: int, snapshots_at: set[int], last: int, every: int
 ) -> None:
-    """For any log, snapshots and wanted commits: the same steps, the same of the rooms they close, and the same end."""
+    """For any log, snapshots and wanted commits, it gives the same steps, conversations of closed rooms, and end."""
     commits = crowd(seed, 150, policy=LITTLE)[:120]
     last = min(last, len(commits))
     lines = {encode_commit(commit): commit.position for commit in commits}
@@ -118,7 +118,7 @@ def test_what_lies_before_a_snapshot_is_not_folded(path: Path) -> None:
 
 
 def test_little_is_decoded_for_one_room_or_one_state(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the room's own commits: some between a snapshot and the first of them, and after the last snapshot."""
+    """A room costs its own commits and some after a snapshot; a state costs the commits after the last snapshot."""
     commits = crowd(4, 1_500, people=40)
     last = len(commits)
     name = filed(path / "work.db", commits, [last // 3, 2 * last // 3, last - 50])
@@ -141,7 +141,7 @@ def test_little_is_decoded_for_one_room_or_one_state(path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("command", ["trace", "replay"])
 def test_a_life_is_told_alike_with_snapshots_and_without(path: Path, command: str) -> None:
-    """Byte for byte, for each of several people."""
+    """The output is the same byte for byte, for each of several people."""
     commits = crowd(3, 400, people=12)
     half = len(commits) // 2
     names = [filed(path / f"{command}{number}.db", commits, at) for number, at in enumerate(([], [half, half + 60]))]
@@ -153,7 +153,7 @@ def test_a_life_is_told_alike_with_snapshots_and_without(path: Path, command: st
 
 
 def test_a_commit_of_several_events_counts_in_each_of_their_rooms(path: Path) -> None:
-    """A message is counted by its event: also where no broker would store it, beside another in one commit."""
+    """A message is counted by its event, even beside another in one commit that no broker would store."""
     script = conversation()
     more = with_events(script.commits, 4, *script.commits[2].events, *script.commits[3].events)
     with closing(open_source(dumped(path / "several.jsonl", more[:5]))) as source:
@@ -163,7 +163,7 @@ def test_a_commit_of_several_events_counts_in_each_of_their_rooms(path: Path) ->
 
 @pytest.mark.parametrize("last", [1, 7, 8, 60, 120])
 def test_the_newest_own_act_is_found_on_any_page(path: Path, last: int) -> None:
-    """For each person: the same as in a walk from the beginning."""
+    """For each person, it is the one of a walk from the beginning."""
     commits = crowd(2, 150)[:last]
     with closing(open_source(dumped(path / "acts.jsonl", commits))) as source:
         for who in {commit.command.connection_id for commit in commits if hasattr(commit.command, "connection_id")}:

@@ -1,4 +1,4 @@
-"""`log trim`: the oldest commits go, a snapshot stands in for them, and nothing of them is left on the disk."""
+"""`log trim`: the oldest commits are deleted, a snapshot replaces them, and no trace of them is left on the disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lines_of(log: str) -> list[bytes]:
 
 
 def on_disk(path: Path) -> bytes:
-    """Every byte of a log's files."""
+    """Return every byte of a log's files."""
     return b"".join(one.read_bytes() for one in path.parent.iterdir() if one.name.startswith(path.name))
 
 
@@ -48,7 +48,7 @@ def test_what_stands_before_a_position_goes_and_the_rest_is_sound(tmp_path: Path
 
 
 def test_what_went_is_gone_from_the_disk(tmp_path: Path) -> None:
-    """Overwritten in the file, and not in its WAL either."""
+    """They are overwritten in the file, and are not in its WAL either."""
     path = tmp_path / "log.db"
     log = filed(path, SAID)
     assert b"Hello, stranger." in on_disk(path)
@@ -75,7 +75,7 @@ def test_a_log_can_be_trimmed_again_and_whole(tmp_path: Path) -> None:
 
 
 def test_nothing_is_trimmed_twice(tmp_path: Path) -> None:
-    """And nothing where nothing is old enough."""
+    """Without old enough commits, no commit is trimmed either."""
     log = filed(tmp_path / "log.db", SAID)
     run_ok("log", "trim", log, "--before", "4")
     before = lines_of(log)
@@ -92,7 +92,7 @@ def test_nothing_is_trimmed_twice(tmp_path: Path) -> None:
 def test_what_is_older_than_some_time_goes(
     older_than: str, now_s: int, left: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the clock, and the times of the commits: exactly so old is old enough."""
+    """The age is by the clock and the times of the commits; exactly that age is old enough."""
     log = filed(tmp_path / "log.db", SAID)
     monkeypatch.setattr(time, "time", lambda: START_MS / 1_000 + now_s)
     answer = run_ok("log", "trim", log, "--older-than", older_than)
@@ -181,7 +181,7 @@ def test_a_long_log_is_trimmed_in_pieces_and_its_snapshots_stay(tmp_path: Path) 
     ],
 )
 def test_what_can_t_be_trimmed_is_an_error_of_use(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    """One line, exit status 2, and the log as it was."""
+    """The error is one line with exit status 2, and the log stays as it was."""
     log = filed(tmp_path / "log.db", SAID)
     answer = run_command("log", "trim", log, *arguments)
     assert (answer.status, answer.out) == (2, "")

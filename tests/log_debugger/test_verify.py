@@ -75,14 +75,14 @@ def changed(position: int, **fields: object) -> list[Commit]:
 
 
 def test_a_sound_log_is_one_line(tmp_path: Path) -> None:
-    """With how many commits there are, where they end, and the digest of the state."""
+    """The line has the number of commits, the last position, and the digest of the state."""
     line = f"every promise holds: 9 commits, position 9, digest {digest(STATES[-1])}\n"
     assert run_ok("verify", dumped(tmp_path / "dump.jsonl", SAID)).out == line
     assert run_ok("verify", filed(tmp_path / "log.db", SAID)).out == line
 
 
 def test_an_empty_log_is_sound(tmp_path: Path) -> None:
-    """It promises nothing yet."""
+    """It has no promise to break."""
     SqliteFile(tmp_path / "log.db").close()
     line = f"every promise holds: 0 commits, position 0, digest {digest(State())}\n"
     assert run_ok("verify", f"sqlite:{tmp_path / 'log.db'}").out == line
@@ -272,17 +272,17 @@ REPAIRED: dict[str, tuple[int, int, str, Callable[[], list[Commit]]]] = {
 
 
 def at(commit: Commit, at_ms: int) -> Commit:
-    """`commit` at another time."""
+    """Return `commit` at another time."""
     return msgspec.structs.replace(commit, at_ms=at_ms, facts=msgspec.structs.replace(commit.facts, at_ms=at_ms))
 
 
 def said_again(commit: Commit, at_ms: int) -> Commit:
-    """A message, said again later under no id."""
+    """Return the message of `commit`, said again later."""
     return at(commit, at_ms)
 
 
 def left_again() -> Commit:
-    """The first room is left once more."""
+    """Return a second end of the first room."""
     at_ms = SAID[5].at_ms
     events = (RoomClosed(ROOM, ANN, BOB, "left"),)
     return msgspec.structs.replace(
@@ -326,7 +326,7 @@ def test_a_breach_is_told_with_its_promise_and_the_difference(tmp_path: Path) ->
 
 
 def test_a_base_that_breaks_a_promise_is_found(tmp_path: Path) -> None:
-    """Before any commit is looked at."""
+    """The breach is found before any commit is read."""
     state = msgspec.structs.replace(STATES[5], tip=STATES[5].tip)
     room = msgspec.structs.replace(state.rooms.by_id[ROOM], second=CAT)
     rooms = msgspec.structs.replace(state.rooms, by_id=state.rooms.by_id.set(ROOM, room))
@@ -340,7 +340,7 @@ def test_a_base_that_breaks_a_promise_is_found(tmp_path: Path) -> None:
 
 
 def test_a_damaged_line_is_a_breach_of_promise_5(tmp_path: Path) -> None:
-    """At its position; exit status 1."""
+    """The breach has its position; the exit status is 1."""
     lines = [encode_commit(commit) for commit in SAID]
     lines[3] = lines[3].replace(b'"message_sent"', b'"message_eaten"')
     (tmp_path / "dump.jsonl").write_bytes(b"\n".join(lines) + b"\n")
@@ -354,7 +354,7 @@ HALF_A_GZIP = gzip.compress(b"".join(encode_commit(commit) + b"\n" for commit in
 
 @pytest.mark.parametrize("content", [b"hello\n", b"{}\n", b'{"schema":2}\n', b"SQLite format 3\0", HALF_A_GZIP])
 def test_what_is_no_log_is_an_error_of_use(content: bytes, tmp_path: Path) -> None:
-    """Exit status 2 and one line, rather than a verdict."""
+    """There is one line and exit status 2, rather than a verdict."""
     path = tmp_path / "file"
     path.write_bytes(content)
     answer = run_command("verify", str(path))
@@ -410,7 +410,7 @@ def test_a_file_that_was_tampered_with_is_found(sql: str, position: int, tmp_pat
 
 
 def test_a_row_under_another_id_than_its_commit_s_is_found(tmp_path: Path) -> None:
-    """Though the chain is whole: a broker takes the id of its last row for its tip."""
+    """The chain is whole, but a broker takes the id of its last row for its tip."""
     fault = verdict_of(tampered(tmp_path / "log.db", "UPDATE commits SET commit_id = 'f' WHERE position = 4")).fault
     assert fault is not None
     assert (fault.violation.promise, fault.violation.position) == (5, 4)
@@ -424,7 +424,7 @@ def test_how_a_commit_is_spaced_is_its_own_affair(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_gone_are_found(tmp_path: Path) -> None:
-    """Promise 5, where the first of them should stand; all before it was checked."""
+    """It is promise 5, at the first missing position; all commits before it were checked."""
     verdict = verdict_of(tampered(tmp_path / "log.db", "DELETE FROM commits WHERE position IN (5, 6)"))
     assert verdict.fault is not None
     assert (verdict.fault.violation.promise, verdict.fault.violation.position) == (5, 5)
@@ -433,7 +433,7 @@ def test_rows_that_are_gone_are_found(tmp_path: Path) -> None:
 
 
 def snapshotted(path: Path, *states: State) -> str:
-    """A broker's file with the conversation, and with snapshots."""
+    """Write a broker's file with the conversation, and with snapshots; return its name."""
     name = filed(path, SAID)
     with closing(SqliteFile(path, "share")) as file:
         for state in states:
@@ -448,7 +448,7 @@ def test_snapshots_are_checked_where_they_stand(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_of_something_else_is_found(tmp_path: Path) -> None:
-    """Promise 6, where it stands; the log itself is sound."""
+    """It is promise 6, at the snapshot's position; the log itself is sound."""
     other = msgspec.structs.replace(STATES[6], messages_sent=1)
     verdict = verdict_of(snapshotted(tmp_path / "log.db", STATES[3], other))
     assert verdict.fault is not None
@@ -507,7 +507,7 @@ def test_a_log_that_is_trimmed_while_it_is_checked_is_no_breach(tmp_path: Path) 
 def test_several_workers_find_what_one_finds(
     altered: int | None, ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first fault, though those behind it are being looked at already, or have been."""
+    """They find the first fault, even if later ones are found before it."""
     monkeypatch.setattr(checking, "SEGMENTS_WAITING_MAX", ahead)
     monkeypatch.setattr(checking, "SEGMENT_COMMITS", 100)
     monkeypatch.setattr(checking, "PORTION_COMMITS", 30)
@@ -538,7 +538,7 @@ def test_a_log_that_does_not_answer_is_no_breach(tmp_path: Path, monkeypatch: py
 
 
 def test_a_snapshot_that_a_broker_drops_meanwhile_is_no_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older ones go when there are many."""
+    """Older ones are dropped when there are many."""
     source = open_source(snapshotted(tmp_path / "log.db", STATES[3], STATES[6]))
     there = iter([[0, 3, 6]])
     monkeypatch.setattr(source, "snapshots", lambda: next(there, [0, 3]))

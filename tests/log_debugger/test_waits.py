@@ -34,7 +34,7 @@ WAITS = """\
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """A dump of a conversation."""
+    """Write a dump of a conversation; return its name."""
     return dumped(tmp_path / "log.jsonl", conversation().commits)
 
 
@@ -44,7 +44,7 @@ def test_each_stay_in_the_queue_has_a_line(log: str) -> None:
 
 
 def test_the_longest_come_first(log: str, tmp_path: Path) -> None:
-    """Ten, or as many as asked for; the last line counts all."""
+    """Ten are listed, or as many as asked for; the last line counts all."""
     lines = run_ok("waits", log, "--longest", "2").lines
     assert [line[:7].strip() for line in lines[:2]] == ["2", "6"]
     assert lines[2] == "2 of 3 waits"
@@ -71,7 +71,7 @@ def test_who_still_waits_is_told_last(tmp_path: Path) -> None:
 
 
 def test_programs_get_an_object_for_each(log: str) -> None:
-    """With the partner and the room of a match."""
+    """The object has the partner and the room of a match."""
     first, _, last = run_ok("waits", log, "--json").objects
     assert first == {
         "connection_id": ANN,
@@ -108,7 +108,7 @@ def test_an_empty_log_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "9999999999"])
 def test_a_number_that_is_none_is_refused(log: str, number: str) -> None:
-    """In one line."""
+    """The refusal is one line."""
     answer = run_command("waits", log, f"--longest={number}")
     assert (answer.status, answer.out) == (2, "")
     assert "write a whole number of at least 1" in answer.err

@@ -59,7 +59,7 @@ def changed(
 
 
 def matchings_of(found: Comparison) -> list[str]:
-    """The log's matching in each period."""
+    """Return the log's matching in each period."""
     return [period.policy.matching for period in found.periods]
 
 
@@ -69,12 +69,12 @@ def pairs_of(meetings: Sequence[PairMeeting]) -> list[MatchedPair]:
 
 
 def pair(one: ConnectionId, other: ConnectionId) -> tuple[ConnectionId, ConnectionId]:
-    """In the order of their ids."""
+    """Return the two in the order of their ids."""
     return min(one, other), max(one, other)
 
 
 def four(*last: str) -> Script:
-    """Ann (chess) meets Bob (go), then Cat (go) and Dan (chess) come and meet."""
+    """Return a log: Ann (chess) meets Bob (go), then Cat (go) and Dan (chess) come and meet."""
     script = Script().enters(0, ANN, "Ann", "chess").enters(1_000, BOB, "Bob", "go", room=ROOM)
     return script.enters(2_000, CAT, "Cat", "go").enters(3_000, DAN, "Dan", *last or ("chess",), room=NEXT_ROOM)
 
@@ -116,7 +116,7 @@ def test_the_log_s_own_matching_changes_nothing(rule: str, policy: Policy | None
 
 
 def test_who_missed_a_match_is_absent_in_any_world(tmp_path: Path) -> None:
-    """Bob met Ann and never looked; under interests he would still have waited, and is taken out then."""
+    """Bob met Ann and never looked; under interests he would still have waited, and is then taken out."""
     script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann", "chess").enters(1_000, BOB, "Bob", room=ROOM)
     script.add(14_000, CancelMatch(ROOM, (BOB,), is_other_present=True)).enters(20_000, CAT, "Cat", room=NEXT_ROOM)
     found = compared(tmp_path, script, "interests")
@@ -215,7 +215,7 @@ def test_a_trimmed_log_is_replayed_from_its_base_on(tmp_path: Path) -> None:
 
 
 def test_who_waits_in_the_base_has_patience_too(tmp_path: Path) -> None:
-    """Until it ends for them, counted from when they entered."""
+    """Their patience counts from their entry."""
     script = by_interests()
     source = open_source(trimmed(tmp_path / "log.db", script, states_of(script.commits)[3]))
     found = compare(source, changes_of("interests", patience_ms="9000"))
@@ -232,7 +232,7 @@ def test_what_the_other_world_has_no_place_for_is_refused(tmp_path: Path) -> Non
 
 
 def test_patience_that_ends_while_there_is_no_room_is_looked_at_again(tmp_path: Path) -> None:
-    """Each second, as a broker does; here until Dan leaves."""
+    """It is looked at each second, as by a broker; here until Dan leaves."""
     policy = Policy(matching="interests", interest_patience_ms=2_000, rooms_open_max=1)
     script = Script().add(0, AdoptPolicy(policy)).enters(0, ANN, "Ann", "chess").enters(100, BOB, "Bob", "go")
     script.enters(200, CAT, "Cat", "tea").enters(300, DAN, "Dan", "tea", room=ROOM)
@@ -286,7 +286,7 @@ def test_the_answer_for_programs_is_all_of_it(tmp_path: Path) -> None:
 
 
 def test_many_differences_are_counted_and_some_are_shown(tmp_path: Path) -> None:
-    """Ten of each, the greatest first."""
+    """Ten of each are shown, the greatest first."""
     name = dumped(tmp_path / "dump.jsonl", crowd(4, 600, people=40))
     lines = run_ok("whatif", name, "--matching", "interests").lines
     assert sum(line.startswith("  - ") for line in lines) == 11
@@ -308,7 +308,7 @@ def nobody(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
 
 
 def themselves(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Not allowed."""
+    """Return the seeker, a forbidden choice."""
     return seeker.connection_id
 
 
@@ -323,12 +323,12 @@ def everybody(state: State, seeker: Seeker, at_ms: int) -> list[ConnectionId]:
 
 
 def broken(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Fails, and says so on two lines."""
+    """Fail with two lines of text."""
     raise LookupError("no\nluck")
 
 
 def test_a_matching_of_one_s_own_is_imported(tmp_path: Path) -> None:
-    """By its dotted path, with a colon or a dot before the function."""
+    """It is named by its dotted path, with a colon or a dot before the function."""
     by_dot = compared(tmp_path, by_interests(), f"{__name__}.last_come")
     assert pairs_of(by_dot.pairs.new) == [pair(ANN, CAT), pair(DAN, BOB)]
     assert compared(tmp_path, by_interests(), f"{__name__}:last_come").pairs.new == by_dot.pairs.new

@@ -121,7 +121,7 @@ def test_a_commit_that_nothing_depends_on_changes_nothing_else(
 def test_any_commit_can_be_left_out(
     tmp_path_factory: pytest.TempPathFactory, seed: int, policy: Policy | None, data: st.DataObject
 ) -> None:
-    """Also the first and the last one, and several; before the first of them nothing is different."""
+    """The first, the last, and several can be; before the first of them there is no difference."""
     commits = crowd(seed, 120, policy=policy, has_peers=True)
     positions = data.draw(st.sets(st.integers(1, len(commits)), min_size=1, max_size=5))
     found = without(tmp_path_factory.mktemp("log"), commits, *positions)
@@ -132,7 +132,7 @@ def test_any_commit_can_be_left_out(
 
 
 def test_a_stored_look_came_a_moment_late(tmp_path: Path) -> None:
-    """A broker's timer does; as long as patience is as in the log, the run looks when the broker did."""
+    """A broker's timer is late; as long as patience is as in the log, the run looks at the broker's moment."""
     policy = Policy(matching="interests", interest_patience_ms=2_000)
     script = Script().add(0, AdoptPolicy(policy)).enters(0, ANN, "Ann", "chess").enters(100, BOB, "Bob", "go")
     script.add(2_003, MatchDue(ANN), ROOM)
@@ -176,7 +176,7 @@ def test_the_last_commit_left_out(tmp_path: Path) -> None:
 
 
 def test_without_a_policy_the_one_before_stays(tmp_path: Path) -> None:
-    """Each period of the log has the run's beside it."""
+    """Each period of the log is listed with that of the run."""
     script = by_interests()
     found = without(tmp_path, script.commits, 1)
     assert [(one.first, one.last, one.policy.matching, one.run.matching) for one in found.periods] == [
@@ -198,7 +198,7 @@ def test_without_a_block_they_may_meet_again(tmp_path: Path) -> None:
 
 
 def test_without_a_match_due_the_wait_goes_on(tmp_path: Path) -> None:
-    """The broker had not looked: Ann waits, and so does Bob."""
+    """The broker did not look again: Ann waits, and so does Bob."""
     script = by_interests()
     found = without(tmp_path, script.commits, 6)
     [moved] = found.pairs.moved
@@ -253,7 +253,7 @@ def test_every_period_is_named_with_what_the_run_has_in_its_place(tmp_path: Path
 
 
 def test_a_limit_refuses_in_the_run(tmp_path: Path) -> None:
-    """Two of three messages, here."""
+    """Here, two of three messages are refused."""
     script = Script().enters(0, ANN, "Ann").enters(0, BOB, "Bob", room=ROOM)
     script.says(1_000, ANN, "one").says(1_100, ANN, "two").says(1_200, ANN, "three")
     lines = run_ok(
@@ -264,7 +264,7 @@ def test_a_limit_refuses_in_the_run(tmp_path: Path) -> None:
 
 
 def test_a_field_that_no_decision_reads_is_named(tmp_path: Path) -> None:
-    """So an unchanged outcome is not taken for an answer about it."""
+    """Without the line, an unchanged outcome would be taken for an answer about it."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)
     lines = run_ok("whatif", name, "--policy", "idle_grace_room_ms=1h").lines
     assert lines[-1] == ("assumed: no decision reads idle_grace_room_ms: what a broker does by it happens when it did")
@@ -359,14 +359,14 @@ def test_a_trimmed_log_begins_at_its_base(tmp_path: Path) -> None:
     ],
 )
 def test_what_can_t_be_asked_is_one_line(options: Sequence[str], says: str, tmp_path: Path) -> None:
-    """Exit status 2, and nothing on standard output."""
+    """The error is one line, with exit status 2 and an empty standard output."""
     answer = run_command("whatif", dumped(tmp_path / "dump.jsonl", conversation().commits), *options)
     assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert says in answer.err, answer.err
 
 
 def test_a_damaged_log_is_refused(tmp_path: Path) -> None:
-    """Before the beginning, and after it."""
+    """The damage may be before the beginning or after it."""
     commits = conversation().commits
     altered = msgspec.structs.replace(commits[3], at_ms=commits[3].at_ms + 1)
     name = dumped(tmp_path / "dump.jsonl", [*commits[:3], altered, *commits[4:]])
@@ -398,7 +398,7 @@ def test_a_name_is_forgotten_up_to_a_position_to_come(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_has_no_commit_to_leave_out(tmp_path: Path) -> None:
-    """And nothing to decide again."""
+    """It has no commit to decide again either."""
     name = filed(tmp_path / "log.db", [])
     assert "it has none" in run_command("whatif", name, "--without", "1").err
     assert run_ok("whatif", name, "--matching", "interests").lines[0] == "0 commits decided again"
@@ -408,7 +408,7 @@ def test_an_empty_log_has_no_commit_to_leave_out(tmp_path: Path) -> None:
 
 
 def test_a_log_s_own_matching_decides_what_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is imported, or missing in one line; another one makes it needless."""
+    """It is imported, or its absence is one line; another matching makes it needless."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     with patch.dict(OWN_MATCHINGS, clear=True), patch.dict(sys.modules):
         name = dumped(tmp_path / "dump.jsonl", decided(tmp_path))
