@@ -173,7 +173,7 @@ class NatsStore:
         return self._with_js(count)
 
     def say_another_text(self, url: str, position: int) -> None:
-        """See `Store.say_another_text`: a stand-in says it, as a message can't be changed."""
+        """See `Store.say_another_text`; a stand-in holds the text, since a message can't be changed."""
         layout = Layout(name_of(url))
 
         async def replace(js: JetStreamContext) -> None:

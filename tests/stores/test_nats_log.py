@@ -195,7 +195,7 @@ class TestReading:
         within(scenario)
 
     def test_what_a_late_replica_lacks_is_asked_of_the_leader(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Its pages end too early, and it knows no stand-ins yet."""
+        """The pages of a late replica end too early, and it has no stand-ins yet."""
         page = requests.page
 
         async def late(nats: Any, stream: str, request: Any) -> Any:

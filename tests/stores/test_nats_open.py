@@ -98,7 +98,7 @@ class TestDurability:
         assert "7545" in JEPSEN
 
     def test_two_replicas_are_refused_and_fewer_than_were_asked_for(self) -> None:
-        """Two stop when one is lost."""
+        """Two replicas stop when one is lost."""
         for asked in (1, 3):
             with pytest.raises(UnusableLogError, match="2 replicas, which stop when one is lost"):
                 check_replicas("chat_LOG", 2, asked)
@@ -345,7 +345,7 @@ class TestStreams:
 
     @pytest.mark.parametrize("lost", ["_LOG", "_META"])
     def test_a_log_of_which_a_part_is_gone_is_refused(self, lost: str) -> None:
-        """Neither its commits nor its epoch are made anew."""
+        """Neither its commits nor its epoch are replaced by new ones."""
 
         async def scenario() -> None:
             name = new_name()

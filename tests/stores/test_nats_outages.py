@@ -127,7 +127,7 @@ class TestKilled:
         within(scenario)
 
     def test_a_follower_and_a_listener_are_told(self, own_server: NatsServer) -> None:
-        """They can be begun anew afterwards, and miss nothing."""
+        """They can be started again afterwards, and miss nothing."""
 
         async def scenario() -> None:
             commits = chain(3)

@@ -50,7 +50,7 @@ def test_a_malformed_url_is_refused(url: str) -> None:
 
 
 def test_a_url_may_leave_all_out() -> None:
-    """A name, a port and one replica are the default; nothing is said of the servers' settings."""
+    """The default is the name, the port and one replica; the servers' settings are not assumed."""
     address = parse("nats://h")
     assert address.servers == ("nats://h:4222",)
     assert (address.name, address.replicas, address.is_synced) == ("chat", 1, False)

@@ -31,7 +31,7 @@ class OnPostgresql(ClosesLogs):
         return await self._open(new_name())
 
     async def make_another(self, log: EventLog) -> EventLog:
-        """Return another broker's way to the log behind `log`."""
+        """Return another broker's access to the same log."""
         return await self._open(self.names[log])
 
     async def until_in_line(self, log: EventLog, count: int) -> None:

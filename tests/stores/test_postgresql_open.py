@@ -63,7 +63,7 @@ class TestRefusals:
     """One line without the password says what an operator has to change."""
 
     def test_a_wrong_password(self) -> None:
-        """The role is there."""
+        """The role exists."""
 
         async def scenario() -> None:
             role = await new_role()

@@ -118,7 +118,7 @@ class TestKilled:
         within(scenario)
 
     def test_a_follower_and_a_listener_are_told(self, own_server: RedisServer) -> None:
-        """They can be begun anew afterwards."""
+        """They can be started again afterwards."""
 
         async def scenario() -> None:
             commits = chain(2)

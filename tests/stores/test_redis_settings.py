@@ -306,7 +306,7 @@ class TestForeignKeys:
         assert "no log of this program" in refusal_of(redis_server.url(name))
 
     def test_a_stream_without_a_log_is_refused(self, redis_server: RedisServer) -> None:
-        """A log without its head is not begun anew."""
+        """A log without its head is not replaced by a new one."""
         name, redis = new_name(), redis_server.client
         redis.xadd(f"{{{name}}}:log", {"a": "b"})
         assert f"{{{name}}}:log" in refusal_of(redis_server.url(name))
@@ -437,7 +437,7 @@ class TestTls:
 
     @pytest.fixture
     def tls_url(self, certificates: Path) -> Iterator[str]:
-        """The URL of a log behind TLS, without the way to trust it."""
+        """Return the URL of a log that needs TLS, without the means to trust it."""
         port = free_port()
         files = ("--tls-cert-file", f"{certificates}/cert.pem", "--tls-key-file", f"{certificates}/key.pem")
         files += ("--tls-auth-clients", "no")
