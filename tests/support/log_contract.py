@@ -182,7 +182,7 @@ class LogContract:
         run(scenario)
 
     def test_a_turn_brings_the_next_commits_or_none(self) -> None:
-        """And an append during it is like any."""
+        """An append during the turn works as usual."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(4)
@@ -195,7 +195,7 @@ class LogContract:
         run(scenario)
 
     def test_a_probe_makes_no_commit(self) -> None:
-        """Neither in an empty log, nor between two appends."""
+        """This holds for an empty log, and between two appends."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(2)

@@ -74,7 +74,7 @@ class SessionRecordsContract:
         run(scenario)
 
     def test_what_has_expired_is_forgotten(self) -> None:
-        """And nothing else."""
+        """Records within their time are kept."""
 
         async def scenario() -> None:
             records = (await self.make()).session_records

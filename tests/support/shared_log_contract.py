@@ -58,11 +58,11 @@ class SharedLogContract(LogContract):
     """The promises of a log with several writing brokers."""
 
     async def make_another(self, log: EventLog) -> EventLog:
-        """Another broker's way to the log behind `log`."""
+        """Return another broker's access to the same log."""
         raise NotImplementedError
 
     async def make_some(self, count: int) -> list[EventLog]:
-        """So many brokers' ways to one empty log."""
+        """Return the access of `count` brokers to one empty log."""
         log = await self.make()
         return [log, *[await self.make_another(log) for _ in range(count - 1)]]
 
@@ -225,7 +225,7 @@ class SharedStoreContract(SharedLogContract):
     lost_tip_error = LogRolledBackError
 
     async def lose_after(self, log: EventLog, position: int) -> None:
-        """Drop the commits after `position` of the log behind `log`, as a failover to a late replica does."""
+        """Drop the commits after `position`, as a failover to a late replica does."""
         raise NotImplementedError
 
     def test_both_clients_open_the_same_log(self) -> None:
@@ -358,7 +358,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_nobody_waits_longer_than_a_turn(self) -> None:
-        """A line of brokers behind a dead holder is through in little more than the time of one turn."""
+        """A line of brokers after a dead holder ends in little more than the time of one turn."""
 
         async def scenario() -> None:
             dead, *waiting = await self.make_some(4)
@@ -385,7 +385,7 @@ class CoordinationContract:
         raise NotImplementedError
 
     async def make_another(self, log: EventLog) -> EventLog:
-        """Return another broker's way to the log behind `log`."""
+        """Return another broker's access to the same log."""
         raise NotImplementedError
 
     async def make_pair(self) -> tuple[EventLog, EventLog]:
@@ -451,7 +451,7 @@ class CoordinationContract:
         run(scenario)
 
     def test_listeners_end_when_the_log_is_closed(self) -> None:
-        """Without an error."""
+        """They end without an error."""
 
         async def scenario() -> None:
             log = await self.make()
