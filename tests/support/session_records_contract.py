@@ -14,7 +14,7 @@ class SessionRecordsContract:
     """Tests of a log's `session_records`; a subclass says how to make the log."""
 
     async def make(self) -> EventLog:
-        """A new log."""
+        """Return a new log."""
         raise NotImplementedError
 
     def test_a_record_is_what_was_kept_last(self) -> None:
@@ -59,7 +59,7 @@ class SessionRecordsContract:
         run(scenario)
 
     def test_a_record_is_gone_when_its_time_is_over(self) -> None:
-        """Each field by itself."""
+        """Each field expires by itself."""
 
         async def scenario() -> None:
             records = (await self.make()).session_records
@@ -87,7 +87,7 @@ class SessionRecordsContract:
         run(scenario)
 
     def test_a_log_has_a_secret_of_its_own(self) -> None:
-        """32 random bytes."""
+        """The secret has 32 random bytes."""
 
         async def scenario() -> None:
             secrets = {(await self.make()).session_records.secret for _ in range(2)}

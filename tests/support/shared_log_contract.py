@@ -71,7 +71,7 @@ class SharedLogContract(LogContract):
         await log.tip()
 
     def test_it_says_that_others_write_it(self) -> None:
-        """A broker follows it and confirms before it answers; no call is instant."""
+        """A broker follows such a log and confirms its answers; calls of the log may wait."""
 
         async def scenario() -> None:
             for log in await self.make_some(2):
@@ -81,7 +81,7 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_each_hears_what_the_other_appends(self) -> None:
-        """By following, by reading, and as the tip."""
+        """A follower, a read and the tip have the other's commits."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), chain(4)
@@ -123,7 +123,7 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_turns_are_taken_in_the_order_in_which_they_were_asked_for(self) -> None:
-        """One at a time; each begins when the one before has ended. On a busy machine, it is tried again."""
+        """Each begins when the one before has ended. A busy machine may need another try."""
 
         async def scenario() -> None:
             loop, logs = asyncio.get_running_loop(), await self.make_some(5)
@@ -229,7 +229,7 @@ class SharedStoreContract(SharedLogContract):
         raise NotImplementedError
 
     def test_both_clients_open_the_same_log(self) -> None:
-        """One epoch, one secret; another log has others."""
+        """They have one epoch and one secret; another log has others."""
 
         async def scenario() -> None:
             (here, there), other = await self.make_some(2), await self.make()
@@ -277,7 +277,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_a_snapshot_of_another_log_changes_nothing(self) -> None:
-        """Above the tip, or of another commit at its position: `compact` refuses it, and `save` does not keep it."""
+        """For a tip beyond the log or of another commit, `compact` refuses it, and `save` does not keep it."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), chain(6)
@@ -327,7 +327,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_a_broker_can_ask_how_far_another_has_redacted(self) -> None:
-        """By redacting nothing: so it goes on there."""
+        """A redaction of no position returns it, so that the broker goes on there."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), conversation("one", "two", "three")
@@ -389,12 +389,12 @@ class CoordinationContract:
         raise NotImplementedError
 
     async def make_pair(self) -> tuple[EventLog, EventLog]:
-        """Return two brokers' ways to one log."""
+        """Return the accesses of two brokers to one log."""
         log = await self.make()
         return log, await self.make_another(log)
 
     def test_notes_reach_all_in_order(self) -> None:
-        """The sender's own ones too; any bytes, up to the longest."""
+        """The sender gets its own notes too; a note has any bytes, up to the longest."""
 
         async def scenario() -> None:
             here, there = await self.make_pair()
@@ -412,7 +412,7 @@ class CoordinationContract:
         run(scenario)
 
     def test_notes_published_together_keep_their_order(self) -> None:
-        """They are in the order of the calls, though none waited for the one before."""
+        """They are in the order of the calls, without waiting for each other."""
 
         async def scenario() -> None:
             here, there = await self.make_pair()
