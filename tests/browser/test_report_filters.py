@@ -112,7 +112,7 @@ def told(log: str, text: str) -> list[int] | None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LOGS, "trimmed"])
 def test_a_report_finds_what_the_commands_find(open_report: Open, name: str, tmp_path: Path) -> None:
-    """Every filter known to a report gives the commands' matches, and their refusals are refused."""
+    """A filter known to a report gives the commands' matches; it refuses the filters they refuse."""
     base: State = INITIAL_STATE
     commits: Sequence[Commit] = LOGS.get(name, LOGS["interests"])
     log = dumped(tmp_path / "log.jsonl", commits)

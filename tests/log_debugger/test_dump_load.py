@@ -236,7 +236,7 @@ def test_a_log_of_an_older_schema_is_redacted_as_one_of_this(tmp_path: Path) -> 
 
 
 def test_a_redacted_dump_behind_a_position_is_the_end_of_the_whole(tmp_path: Path) -> None:
-    """Its ids are those of the whole dump, except for the key of the occasion."""
+    """Its commits are a chain, with the ids of the whole dump under the same key."""
     log = dumped(tmp_path / "dump.jsonl", SAID)
     commits = [decode_commit(line) for line in dump_of(log, "--redact", "--after", "6").splitlines()]
     assert [commit.position for commit in commits] == [7, 8, 9]

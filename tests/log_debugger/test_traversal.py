@@ -118,7 +118,7 @@ def test_what_lies_before_a_snapshot_is_not_folded(path: Path) -> None:
 
 
 def test_little_is_decoded_for_one_room_or_one_state(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room costs its own commits and some after a snapshot; a state costs the commits after the last snapshot."""
+    """A room costs its own commits and some after two snapshots; a state costs the commits after the last one."""
     commits = crowd(4, 1_500, people=40)
     last = len(commits)
     name = filed(path / "work.db", commits, [last // 3, 2 * last // 3, last - 50])

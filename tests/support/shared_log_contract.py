@@ -327,7 +327,7 @@ class SharedStoreContract(SharedLogContract):
         run(scenario)
 
     def test_a_broker_can_ask_how_far_another_has_redacted(self) -> None:
-        """A redaction of no position returns it, so that the broker goes on there."""
+        """A redaction of no position reads it, so that the broker goes on there."""
 
         async def scenario() -> None:
             (here, there), commits = await self.make_some(2), conversation("one", "two", "three")
