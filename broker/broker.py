@@ -113,7 +113,8 @@ class Broker(LogObserver):
         )
         self.roster_link = self._roster_link()
         self.match_timeouts = MatchTimeouts(clock, self.deadlines, self.writer, self.roster)
-        self.records = RecordBuffer(log, clock, self.replica, self.writer.time_ms)
+        broker_id = self.roster.broker_id if self.roster is not None else None
+        self.records = RecordBuffer(log, clock, self.replica, self.writer.time_ms, broker_id)
         self.heartbeat = Heartbeat(clock, self.deadlines)
         self.streams = Streams(
             clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.records, random_bytes

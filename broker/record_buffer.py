@@ -17,6 +17,9 @@ from events.log import DeliveredBy, DeliveryRecord, EventLog, OperationKind, Ope
 FLUSH_MS = 1_000
 BATCH_MAX = 1_000
 PENDING_MAX = 100_000
+RUNNING_EVERY_MS = 10_000
+"""The time between two signs of life of a broker with others beside it."""
+
 REFUSALS_PER_S_MAX = 50
 """Refusals recorded one by one; those beyond are counted in one record."""
 
@@ -29,12 +32,18 @@ class RecordBuffer:
     known to take no commits, nothing is stored.
     """
 
-    def __init__(self, log: EventLog, clock: Clock, replica: Replica, time_ms: Callable[[], int]) -> None:
-        """`time_ms` reads the clock of commit timestamps, so that the way of a notification can be timed."""
+    def __init__(
+        self, log: EventLog, clock: Clock, replica: Replica, time_ms: Callable[[], int], broker_id: bytes | None
+    ) -> None:
+        """`time_ms` reads the clock of commit timestamps, so that the way of a notification can be timed.
+
+        `broker_id` tells this broker from others of the log; `None` if the log is not shared.
+        """
         self._log = log
         self._clock = clock
         self._replica = replica
         self._time_ms = time_ms
+        self._broker = broker_id.hex() if broker_id is not None else ""
         self._deliveries: list[DeliveryRecord] = []
         self._operations: list[OperationRecord] = []
         self._is_started = False
@@ -43,6 +52,7 @@ class RecordBuffer:
         self._refusals = 0
         self._uncounted: OperationRecord | None = None  # the refusals beyond the limit, as one record
         self._timer: Timer | None = None
+        self._running_timer: Timer | None = None
         self._storing: asyncio.Task[None] | None = None
 
     def record_delivery(self, position: Position, connection_id: ConnectionId, by: DeliveredBy) -> None:
@@ -78,6 +88,7 @@ class RecordBuffer:
         self._is_started = True
         if self._log.keeps_operation_records:
             await self._log.record([], [self._operation("started")])
+            self._run_on()
 
     def record_log_lost(self) -> None:
         """Record that the log takes no commits, and keep all records until it does."""
@@ -92,6 +103,8 @@ class RecordBuffer:
     async def close(self) -> None:
         """Store the pending records, and with them that the broker stopped in good order."""
         self._cancel_timer()
+        if self._running_timer is not None:
+            self._running_timer.cancel()
         if self._storing is not None:
             await asyncio.wait({self._storing})
         self._cancel_timer()
@@ -105,7 +118,16 @@ class RecordBuffer:
         return len(self._deliveries) + len(self._operations) + (self._uncounted is not None)
 
     def _operation(self, kind: OperationKind) -> OperationRecord:
-        return OperationRecord(kind, self._time_ms(), self._replica.state.position)
+        return OperationRecord(kind, self._time_ms(), self._replica.state.position, broker=self._broker)
+
+    def _run_on(self) -> None:
+        """Give a sign of life in a while, and again and again; a broker with a log of its own needs none."""
+        if self._broker:
+            self._running_timer = self._clock.call_at(self._clock.now_ms() + RUNNING_EVERY_MS, self._is_running)
+
+    def _is_running(self) -> None:
+        self._record(self._operation("running"))
+        self._run_on()
 
     def _record(self, operation: OperationRecord) -> None:
         if self._log.keeps_operation_records and self._pending < PENDING_MAX:

@@ -92,8 +92,11 @@ class DeliveryRecord(NamedTuple):
     at_ms: int  # Unix time
 
 
-OperationKind = Literal["started", "stopped", "refused", "log_unavailable", "log_available"]
-"""`started` and `stopped` are a broker's start and its orderly end; the last two, its log's end and return."""
+OperationKind = Literal["started", "running", "stopped", "refused", "log_unavailable", "log_available"]
+"""`started` and `stopped` are a broker's start and its orderly end; the last two, its log's end and return.
+
+`running` is the newest sign of life of one of several brokers, in the place of the one before.
+"""
 
 
 class OperationRecord(NamedTuple):
@@ -106,6 +109,7 @@ class OperationRecord(NamedTuple):
     command: str | None = None  # its tag
     code: str | None = None
     times: int = 1  # refusals that it stands for; more than one only if they are not told apart
+    broker: str = ""  # tells the brokers of a shared log apart; another at each start
 
 
 class EventLog(Protocol):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from events.commit import Tip
 from events.ids import ConnectionId, Position
-from events.log import DeliveryRecord, Snapshot, StateCodec
+from events.log import DeliveryRecord, OperationRecord, Snapshot, StateCodec
 
 
 class StoreReader(Protocol):
@@ -58,6 +58,10 @@ class StoreReader(Protocol):
 
         `connection_id` limits them to one recipient.
         """
+        ...
+
+    async def operation_records(self) -> Sequence[OperationRecord] | None:
+        """Return the operation records from the base on, by time; `None` if the store has no room for them yet."""
         ...
 
     async def close(self) -> None:

@@ -67,6 +67,20 @@ class Layout(NamedTuple):
         return f"{self.name}.deliveries"
 
     @property
+    def operations_stream(self) -> str:
+        """The stream of operation records, bounded for each subject."""
+        return f"{self.name}_OPERATIONS"
+
+    @property
+    def operations_subjects(self) -> str:
+        """The subjects of operation records."""
+        return f"{self.name}.operations.>"
+
+    def operations_subject(self, kind: str) -> str:
+        """Return the subject of records: `refused`, `other`, or `running.` and a broker."""
+        return f"{self.name}.operations.{kind}"
+
+    @property
     def meta_bucket(self) -> str:
         """The bucket of the format, the epoch, the secret and the base."""
         return f"{self.name}_META"
@@ -102,6 +116,7 @@ class Layout(NamedTuple):
         return (
             self.log_stream,
             self.deliveries_stream,
+            self.operations_stream,
             self.turns_stream,
             *(f"KV_{bucket}" for bucket in buckets),
             f"OBJ_{self.snapshots_store}",

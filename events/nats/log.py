@@ -34,7 +34,7 @@ from events.nats.coordination import NatsCoordination
 from events.nats.errors import LogGoneError
 from events.nats.following import Followers
 from events.nats.known_commits import KnownCommits
-from events.nats.requests import EXPECTED_SEQUENCE, WRONG_SEQUENCE, Draft, publish
+from events.nats.requests import EXPECTED_SEQUENCE, ROLLUP, WRONG_SEQUENCE, Draft, publish
 from events.nats.session_records import NatsSessionRecords
 from events.nats.snapshots import Snapshots
 from events.nats.turns import TurnNotes, Turns
@@ -63,7 +63,7 @@ class NatsLog:
     is_shared = True
     never_waits = False
     keeps_delivery_records = True
-    keeps_operation_records = False
+    keeps_operation_records = True
 
     def __init__(self, address: Address, codec: StateCodec, opened: Opened) -> None:
         layout = self._layout = address.layout
@@ -183,11 +183,19 @@ class NatsLog:
     async def record(
         self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
     ) -> None:
-        """Store `delivery_records`, if they can be; see `EventLog.record`. Operation records are not kept."""
-        for start in range(0, len(delivery_records), RECORDS_PER_MESSAGE):
-            packed = msgspec.json.encode(delivery_records[start : start + RECORDS_PER_MESSAGE])
-            draft = Draft(self._layout.deliveries_subject, packed, {})
-            with suppress(LogUnavailableError):
+        """Store the records, if they can be; see `EventLog.record`."""
+        layout = self._layout
+        drafts = _drafts(layout.deliveries_subject, delivery_records)
+        others = [one for one in operation_records if one.kind not in ("refused", "running")]
+        refusals = [one for one in operation_records if one.kind == "refused"]
+        drafts += _drafts(layout.operations_subject("other"), others)
+        drafts += _drafts(layout.operations_subject("refused"), refusals)
+        for record in operation_records:
+            if record.kind == "running":
+                (draft,) = _drafts(layout.operations_subject(f"running.{record.broker}"), [record])
+                drafts.append(draft._replace(headers=ROLLUP))
+        with suppress(LogUnavailableError):
+            for draft in drafts:
                 await self._aside.ask(partial(publish, message=draft))
 
     async def probe(self) -> None:
@@ -217,3 +225,9 @@ class NatsLog:
 
     def _see_base(self, base: Tip) -> None:
         self._base = max(self._base, base)
+
+
+def _drafts(subject: str, records: Sequence[DeliveryRecord] | Sequence[OperationRecord]) -> list[Draft]:
+    """Return the messages with `records`, some in each."""
+    starts = range(0, len(records), RECORDS_PER_MESSAGE)
+    return [Draft(subject, msgspec.json.encode(records[start : start + RECORDS_PER_MESSAGE]), {}) for start in starts]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
 
 import msgspec
 from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
 
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError, Tip
@@ -22,7 +23,7 @@ from events.nats.requests import PAGE_BYTES, Message, page, stored
 from events.nats.snapshots import Snapshots
 
 LINES_AT_ONCE = 500
-DELIVERIES_AT_ONCE = 500
+RECORDS_AT_ONCE = 500
 
 
 class _CommitTime(msgspec.Struct):
@@ -31,6 +32,7 @@ class _CommitTime(msgspec.Struct):
 
 _decode_time = msgspec.json.Decoder(_CommitTime).decode
 _decode_deliveries = msgspec.json.Decoder(list[DeliveryRecord]).decode
+_decode_operations = msgspec.json.Decoder(list[OperationRecord]).decode
 
 
 class NatsReader:
@@ -109,25 +111,33 @@ class NatsReader:
         """Return the deliveries of some commits; see `StoreReader.delivery_records`. It reads all that are kept."""
         await self._look_at_base()
         await self.see_recorded_after()
-        wanted: set[DeliveryRecord] = set()
-        sequence = 1
-        while True:
-            request = {"seq": sequence, "batch": DELIVERIES_AT_ONCE, "max_bytes": PAGE_BYTES}
-            messages = await self._client.ask(partial(page, stream=self._layout.deliveries_stream, request=request))
-            for message in messages:
-                sequence = int((message.headers or {})["Nats-Sequence"]) + 1
-                wanted.update(
-                    record
-                    for record in _deliveries_in(message.data)
-                    if max(after, self.base.position) < record.position <= last
-                    and connection_id in (None, record.connection_id)
-                )
-            if not messages or (messages[-1].headers or {})["Nats-Num-Pending"] == "0":
-                return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
+        wanted = {
+            record
+            async for message in self._messages(self._layout.deliveries_stream)
+            for record in _deliveries_in(message.data)
+            if max(after, self.base.position) < record.position <= last
+            and connection_id in (None, record.connection_id)
+        }
+        return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
 
     async def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return `None`: NATS keeps none; see `StoreReader.operation_records`."""
-        return None
+        """Return the operation records; see `StoreReader.operation_records`."""
+        await self._look_at_base()
+        messages = self._messages(self._layout.operations_stream)
+        found = [record async for message in messages for record in _operations_in(message.data)]
+        return sorted((one for one in found if one.after >= self.base.position), key=lambda record: record.at_ms)
+
+    async def _messages(self, stream: str) -> AsyncIterator[Msg]:
+        """Yield the messages of a stream of records."""
+        sequence = 1
+        while True:
+            request = {"seq": sequence, "batch": RECORDS_AT_ONCE, "max_bytes": PAGE_BYTES}
+            messages = await self._client.ask(partial(page, stream=stream, request=request))
+            for message in messages:
+                sequence = int((message.headers or {})["Nats-Sequence"]) + 1
+                yield message
+            if not messages or (messages[-1].headers or {})["Nats-Num-Pending"] == "0":
+                return
 
     async def close(self) -> None:
         """Disconnect; see `StoreReader.close`."""
@@ -183,6 +193,13 @@ def _deliveries_in(data: bytes) -> list[DeliveryRecord]:
         return _decode_deliveries(data)
     except msgspec.DecodeError as error:
         raise damaged(f"the log's records of deliveries are damaged ({error})") from error
+
+
+def _operations_in(data: bytes) -> list[OperationRecord]:
+    try:
+        return _decode_operations(data)
+    except msgspec.DecodeError as error:
+        raise damaged(f"the log's records of operations are damaged ({error})") from error
 
 
 def _unreadable(position: Position, error: Exception) -> UnusableLogError:

@@ -39,6 +39,9 @@ EXPECTED_SEQUENCE = "Nats-Expected-Last-Sequence"
 EXPECTED_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
+ROLLUP = {"Nats-Rollup": "sub"}
+"""The headers of a message that takes the place of all others of its subject."""
+
 _DONE, _NONE, _NO_RESPONDERS = "204", "404", "503"
 
 _encode = msgspec.json.Encoder().encode

@@ -26,7 +26,7 @@ from events.nats.client import Client
 from events.nats.entries import read_page
 from events.nats.errors import damaged
 from events.nats.layout import Layout
-from events.nats.requests import Draft, api, erase, publish, stored
+from events.nats.requests import ROLLUP, Draft, api, erase, publish, stored
 from events.snapshot_parts import PART_BYTES, lines_of, parts_of
 
 SNAPSHOTS_MAX = 16
@@ -156,9 +156,7 @@ class Snapshots:
             "chunks": len(row.parts),
             "digest": f"SHA-256={digest}",
         }
-        answer = await publish(
-            nats, Draft(f"{self._prefix}.M.{key}", msgspec.json.encode(info), {"Nats-Rollup": "sub"})
-        )
+        answer = await publish(nats, Draft(f"{self._prefix}.M.{key}", msgspec.json.encode(info), ROLLUP))
         sequence: int = answer["seq"]
         return sequence
 

@@ -19,6 +19,9 @@ from events.nats.settings import fault_of
 DELIVERY_RECORDS_KEPT = 100_000
 """The number of messages with records of deliveries; each has those of one call."""
 
+OPERATION_MESSAGES_KEPT = 20_000
+"""The number of messages with operation records: half of them for refusals, and the rest for the others."""
+
 
 def wanted_streams(layout: Layout) -> Mapping[str, JsonObject]:
     """Return the settings of each stream of a log, except for its replicas."""
@@ -30,6 +33,13 @@ def wanted_streams(layout: Layout) -> Mapping[str, JsonObject]:
             "subjects": [layout.deliveries_subject],
             "discard": "old",
             "max_msgs": DELIVERY_RECORDS_KEPT,
+        },
+        layout.operations_stream: {
+            "subjects": [layout.operations_subjects],
+            "discard": "old",
+            "max_msgs": OPERATION_MESSAGES_KEPT,
+            "max_msgs_per_subject": OPERATION_MESSAGES_KEPT // 2,
+            "allow_rollup_hdrs": True,
         },
         layout.turns_stream: {"subjects": [layout.turns_subject], "discard": "new"},
         f"OBJ_{layout.snapshots_store}": {

@@ -85,6 +85,20 @@ CREATE TABLE IF NOT EXISTS {schema}.deliveries (
     PRIMARY KEY (position, connection_id, at_ms, delivered_by)
 );
 
+-- Of the signs of life of a broker, kind 'running', the newest is kept.
+CREATE TABLE IF NOT EXISTS {schema}.operations (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, at_ms bigint NOT NULL, position bigint NOT NULL,
+    connection_id text, command text, code text, times int NOT NULL, broker text NOT NULL
+);
+DO $indexes$ BEGIN
+    IF to_regclass('{schema}.operations_running') IS NULL THEN
+        CREATE UNIQUE INDEX operations_running ON {schema}.operations (broker) WHERE kind = 'running';
+    END IF;
+    IF to_regclass('{schema}.operations_refused') IS NULL THEN
+        CREATE INDEX operations_refused ON {schema}.operations ((kind = 'refused'), id);
+    END IF;
+END $indexes$;
+
 -- A field's name may be long and have any characters, so the key has its digest.
 CREATE TABLE IF NOT EXISTS {schema}.session_records (
     key text, field_sha256 bytea, field bytea NOT NULL, value bytea NOT NULL, until_ms bigint NOT NULL,

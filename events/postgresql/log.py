@@ -26,7 +26,7 @@ from events.log import (
     StateCodec,
     UnusableLogError,
 )
-from events.postgresql import redaction, snapshots
+from events.postgresql import records, redaction, snapshots
 from events.postgresql.coordination import PostgresqlCoordination
 from events.postgresql.known_commits import KnownCommits
 from events.postgresql.link import NO_LIMIT, SOON, Connection, Link
@@ -54,7 +54,7 @@ class PostgresqlLog:
     is_shared = True
     never_waits = False
     keeps_delivery_records = True
-    keeps_operation_records = False
+    keeps_operation_records = True
 
     def __init__(self, writer: Link, codec: StateCodec, *, epoch: str, secret: bytes, survives: str) -> None:
         """Take over `writer`, a connection whose commits are durable."""
@@ -188,7 +188,10 @@ class PostgresqlLog:
             await self._write(snapshot, is_base=True)
             await self._reader.look()
         for table in ("commits", "deliveries"):
-            while await self._purge(table):
+            while await self._purge(table, "<="):
+                pass
+        with suppress(UnusableLogError):  # a log that its owner made before there were any
+            while await self._purge("operations", "<"):  # those at the base stand between it and the next commit
                 pass
 
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
@@ -210,15 +213,15 @@ class PostgresqlLog:
     async def record(
         self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
     ) -> None:
-        """Store `delivery_records`, if they can be; see `EventLog.record`. Operation records are not kept."""
-        if not delivery_records:
-            return
-        sql = (
-            f"INSERT INTO {self._schema}.deliveries (position, connection_id, delivered_by, at_ms)"  # noqa: S608
-            " SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) ON CONFLICT DO NOTHING"
-        )
+        """Store the records, if they can be; see `EventLog.record`."""
         with suppress(LogUnavailableError, UnusableLogError):
-            await self._side.execute(sql, *(list(column) for column in zip(*delivery_records, strict=True)))
+            if delivery_records:
+                await self._side.execute(records.deliveries_sql(self._schema), *records.columns(delivery_records))
+            if operation_records:
+                newest = records.newest_signs(operation_records)
+                await self._side.execute(records.operations_sql(self._schema), *records.columns(newest))
+                for is_refusal in {record.kind == "refused" for record in operation_records}:
+                    await self._side.execute(records.forget_sql(self._schema), is_refusal, records.OPERATIONS_KEPT)
 
     async def probe(self) -> None:
         """Write something small to the disk; see `EventLog.probe`."""
@@ -272,11 +275,11 @@ class PostgresqlLog:
 
         await self._writer.run(finish)
 
-    async def _purge(self, table: str) -> int:
+    async def _purge(self, table: str, gone: str) -> int:
         """Delete some of the rows that count as gone; return how many."""
         return await self._side.execute(
             f"DELETE FROM {self._schema}.{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {self._schema}.{table}"  # noqa: S608
-            f" WHERE position <= (SELECT base_position FROM {self._schema}.meta)"
+            f" WHERE position {gone} (SELECT base_position FROM {self._schema}.meta)"
             f" ORDER BY position LIMIT {PURGED_AT_ONCE}))"
         )
 

@@ -11,7 +11,14 @@ from contextlib import suppress
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, ConnectionId, Position
-from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
+from events.log import (
+    DeliveryRecord,
+    OperationRecord,
+    Snapshot,
+    StateCodec,
+    UnreadableSnapshotError,
+    UnusableLogError,
+)
 from events.postgresql import snapshots
 from events.postgresql.errors import damaged
 from events.postgresql.link import Link
@@ -41,6 +48,11 @@ WHERE d.position > greatest($1, m.base_position) AND d.position <= $2 AND ($3::t
 ORDER BY d.position, d.at_ms
 """
 
+_OPERATIONS_SQL = """
+SELECT o.kind, o.at_ms, o.position, o.connection_id, o.command, o.code, o.times, o.broker
+FROM {schema}.operations o, {schema}.meta m WHERE o.position >= m.base_position ORDER BY o.at_ms, o.id
+"""
+
 _TIME_MAX_MS = 253_402_300_799_999
 """The end of the year 9999; a later time is no timestamp to every client."""
 
@@ -57,6 +69,7 @@ class PostgresqlReader:
         self._tip_sql, self._lines_sql = _TIP_SQL.replace("{schema}", schema), _LINES_SQL.replace("{schema}", schema)
         self._position_at_sql = _POSITION_AT_SQL.replace("{schema}", schema)
         self._deliveries_sql = _DELIVERIES_SQL.replace("{schema}", schema)
+        self._operations_sql = _OPERATIONS_SQL.replace("{schema}", schema)
 
     async def tip(self) -> Tip:
         """Return the last commit's position and id."""
@@ -129,6 +142,13 @@ class PostgresqlReader:
     ) -> Sequence[DeliveryRecord]:
         """Return the deliveries of the commits after `after` up to `last`, by position, then by time."""
         return [DeliveryRecord(*row) for row in await self._link.rows(self._deliveries_sql, after, last, connection_id)]
+
+    async def operation_records(self) -> Sequence[OperationRecord] | None:
+        """Return the operation records from the base on, by time; `None` of a log without a table for them."""
+        (has_table,) = await self._link.row("SELECT to_regclass($1) IS NOT NULL", f"{self._schema}.operations")
+        if not has_table:
+            return None
+        return [OperationRecord(*row) for row in await self._link.rows(self._operations_sql)]
 
     async def look(self) -> None:
         """Read `base` and `recorded_after`.

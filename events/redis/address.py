@@ -39,6 +39,9 @@ class Keys(NamedTuple):
     turn: str
     deliveries: str
     session_times: str
+    operations: str
+    refusals: str
+    running: str
     snapshot: str  # the beginning of each snapshot's key
     session: str  # the beginning of each session record's key
     channel: str
@@ -46,7 +49,7 @@ class Keys(NamedTuple):
     @property
     def fixed(self) -> tuple[str, ...]:
         """Return the keys that are whole names."""
-        return self[:8]
+        return self[:11]
 
 
 class Address(NamedTuple):
@@ -59,8 +62,9 @@ class Address(NamedTuple):
     @property
     def keys(self) -> Keys:
         """Return the names of the log's keys."""
-        parts = "meta", "log", "texts", "snapshots", "pen", "turn", "handings", "sessions", "snapshot:", "session:"
-        return Keys(*(f"{{{self.name}}}:{part}" for part in (*parts, "roster")))
+        whole = "meta", "log", "texts", "snapshots", "pen", "turn", "handings", "sessions"
+        parts = *whole, "operations", "refusals", "running", "snapshot:", "session:", "roster"
+        return Keys(*(f"{{{self.name}}}:{part}" for part in parts))
 
     def connection(self) -> AbstractConnection:
         """Return a new connection, not connected yet."""

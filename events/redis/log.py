@@ -33,7 +33,7 @@ from events.redis.coordination import RedisCoordination
 from events.redis.entries import check_answer, check_folded, commits_of, tip_of
 from events.redis.following import Followers
 from events.redis.known_commits import KnownCommits
-from events.redis.scripts import APPEND, PROBE, READ, RECORD, REDACT, TIP
+from events.redis.scripts import APPEND, PROBE, READ, RECORD, REDACT, RUN, TIP
 from events.redis.session_records import RedisSessionRecords
 from events.redis.texts import split
 from events.redis.turns import Turns
@@ -41,6 +41,11 @@ from events.redis.turns import Turns
 logger = structlog.get_logger(__name__)
 
 DELIVERY_RECORDS_KEPT = 100_000
+OPERATIONS_KEPT = 10_000
+"""Operation records kept: so many refusals, and as many others."""
+
+BROKERS_KEPT = 1_000
+"""Brokers with a last sign of life that is kept."""
 STORED, STORED_OUT_OF_TURN, LATE, ROLLED_BACK = 1, 3, 0, -1
 """Answers of the script `APPEND`."""
 
@@ -70,7 +75,7 @@ class RedisLog:
     is_shared = True
     never_waits = False
     keeps_delivery_records = True
-    keeps_operation_records = False
+    keeps_operation_records = True
 
     def __init__(self, address: Address, codec: StateCodec, opened: Opened) -> None:
         keys = self._keys = address.keys
@@ -190,19 +195,26 @@ class RedisLog:
     async def record(
         self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
     ) -> None:
-        """Store `delivery_records`, if they can be; see `EventLog.record`. Operation records are not kept."""
-        if delivery_records:
-            highest = max(record.position for record in delivery_records)
-            packed = msgspec.json.encode(delivery_records)
-            with suppress(LogUnavailableError):
-                await self._aside.run(
-                    RECORD,
-                    (self._keys.deliveries, self._keys.meta),
-                    DELIVERY_RECORDS_KEPT,
-                    len(delivery_records),
-                    highest,
-                    packed,
-                )
+        """Store the records, if they can be; see `EventLog.record`."""
+        others: list[OperationRecord] = []
+        refusals: list[OperationRecord] = []
+        with suppress(LogUnavailableError):
+            await self._keep(self._keys.deliveries, DELIVERY_RECORDS_KEPT, delivery_records)
+            for record in operation_records:
+                if record.kind == "running":
+                    running = self._keys.running, self._keys.meta
+                    await self._aside.run(RUN, running, BROKERS_KEPT, record.broker, msgspec.json.encode(record))
+                else:
+                    (refusals if record.kind == "refused" else others).append(record)
+            await self._keep(self._keys.operations, OPERATIONS_KEPT, others)
+            await self._keep(self._keys.refusals, OPERATIONS_KEPT, refusals)
+
+    async def _keep(self, key: str, kept: int, records: Sequence[DeliveryRecord] | Sequence[OperationRecord]) -> None:
+        """Store `records` of one kind as one entry."""
+        if records:
+            highest = max(one.position if isinstance(one, DeliveryRecord) else one.after for one in records)
+            packed = msgspec.json.encode(records)
+            await self._aside.run(RECORD, (key, self._keys.meta), kept, len(records), highest, packed)
 
     async def probe(self) -> None:
         """Write a field that means nothing; see `EventLog.probe`."""

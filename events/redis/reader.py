@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import Tip
 from events.ids import ConnectionId, Position
-from events.log import DeliveryRecord, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
+from events.log import DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot, StateCodec, UnusableLogError
 from events.redis import snapshots
 from events.redis.address import Address
 from events.redis.client import Client
@@ -18,7 +18,7 @@ from events.redis.entries import RESTORE, Entry, is_split, position_of, tip_of, 
 from events.redis.texts import join_line
 
 LINES_AT_ONCE = 500
-DELIVERIES_AT_ONCE = 500
+RECORDS_AT_ONCE = 500
 
 
 class _CommitTime(msgspec.Struct):
@@ -27,6 +27,7 @@ class _CommitTime(msgspec.Struct):
 
 _decode_time = msgspec.json.Decoder(_CommitTime).decode
 _decode_deliveries = msgspec.json.Decoder(list[DeliveryRecord]).decode
+_decode_operations = msgspec.json.Decoder(list[OperationRecord]).decode
 
 
 class RedisReader:
@@ -98,20 +99,34 @@ class RedisReader:
     ) -> Sequence[DeliveryRecord]:
         """Return the deliveries of some commits; see `StoreReader.delivery_records`. It reads all that are kept."""
         await self.see_recorded_after()
-        wanted: set[DeliveryRecord] = set()
+        wanted = {
+            record
+            async for entry in self._entries(self._keys.deliveries)
+            for record in _deliveries_in(entry)
+            if max(after, self.base.position) < record.position <= last
+            and connection_id in (None, record.connection_id)
+        }
+        return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
+
+    async def operation_records(self) -> Sequence[OperationRecord] | None:
+        """Return the operation records; see `StoreReader.operation_records`."""
+        await self._with_base()
+        found = [
+            record
+            for key in (self._keys.operations, self._keys.refusals)
+            async for entry in self._entries(key)
+            for record in _operations_in(entry[1][3])
+        ]
+        running = await self._client.call(b"HVALS", self._keys.running)
+        found += [record for packed in running for record in _operations_in(b"[%b]" % packed)]
+        return sorted((one for one in found if one.after >= self.base.position), key=lambda record: record.at_ms)
+
+    async def _entries(self, key: str) -> AsyncIterator[Entry]:
+        """Yield the entries of a stream of records."""
         start = "-"
-        while True:
-            key = self._keys.deliveries
-            page = await self._client.call(b"XRANGE", key, start, "+", b"COUNT", DELIVERIES_AT_ONCE)
+        while page := await self._client.call(b"XRANGE", key, start, "+", b"COUNT", RECORDS_AT_ONCE):
             for entry in page:
-                wanted.update(
-                    record
-                    for record in _deliveries_in(entry)
-                    if max(after, self.base.position) < record.position <= last
-                    and connection_id in (None, record.connection_id)
-                )
-            if len(page) < DELIVERIES_AT_ONCE:
-                return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
+                yield entry
             start = f"({page[-1][0].decode()}"
 
     async def close(self) -> None:
@@ -190,6 +205,13 @@ def _deliveries_in(entry: Entry) -> list[DeliveryRecord]:
         return _decode_deliveries(entry[1][3])
     except msgspec.DecodeError as error:
         raise UnusableLogError(f"the log's records of deliveries are damaged ({error}); {RESTORE}") from error
+
+
+def _operations_in(packed: bytes) -> list[OperationRecord]:
+    try:
+        return _decode_operations(packed)
+    except msgspec.DecodeError as error:
+        raise UnusableLogError(f"the log's records of operations are damaged ({error}); {RESTORE}") from error
 
 
 def _gap_before(position: Position) -> UnusableLogError:

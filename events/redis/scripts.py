@@ -146,10 +146,11 @@ return false
 )
 
 _MAKE = """
--- KEYS meta log texts snapshots pen turn deliveries session times
+-- KEYS meta log texts snapshots pen turn deliveries session times operations refusals running
 -- Without meta, any of these keys is another program's.
 local function foreign()
-  for k, kind in ipairs({'hash', 'stream', 'hash', 'zset', 'list', 'string', 'stream', 'zset'}) do
+  local kinds = {'hash', 'stream', 'hash', 'zset', 'list', 'string', 'stream', 'zset', 'stream', 'stream', 'hash'}
+  for k, kind in ipairs(kinds) do
     local found = redis.call('TYPE', KEYS[k]).ok
     if found ~= 'none' and (found ~= kind or redis.call('EXISTS', KEYS[1]) == 0) then return KEYS[k] end
   end
@@ -309,7 +310,7 @@ return {string.format('%.0f', highest('redacted_to', ARGV[1]))}
 
 RECORD = _script(
     """
--- KEYS deliveries meta; ARGV how many are kept, count, highest position, records as JSON
+-- KEYS records meta; ARGV how many are kept, count, highest position, records as JSON
 -- An entry's number is that of its last record; m is the highest position in it or before.
 if redis.call('EXISTS', KEYS[2]) == 0 then return end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
@@ -319,6 +320,15 @@ number = number + tonumber(ARGV[2])
 local from = string.format('%.0f-0', math.max(0, number - tonumber(ARGV[1])))
 redis.call('XADD', KEYS[1], 'MINID', '~', from, string.format('%.0f-0', number), 'm', string.format('%.0f', highest),
   'r', ARGV[4])
+"""
+)
+
+RUN = _script(
+    """
+-- KEYS running meta; ARGV brokers kept, then a broker and its newest sign of life as JSON; beyond the limit all go
+if redis.call('EXISTS', KEYS[2]) == 0 then return end
+if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) then redis.call('UNLINK', KEYS[1]) end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
 """
 )
 

@@ -120,7 +120,7 @@ class SqliteFile(SqliteReader):
                 db.executemany(
                     "INSERT INTO operations (kind, at_ms, position, connection_id, command, code, times)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    operation_records,
+                    [record[:7] for record in operation_records],  # one broker writes a file
                 )
                 for is_refusal in (True, False):
                     db.execute(FORGET_OPERATIONS, (is_refusal, OPERATIONS_KEPT))

@@ -10,7 +10,7 @@ from events.commit import Commit
 from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.log import DeliveredBy, DeliveryRecord
-from log_debugger.reading.operations import next_unclean_end, unclean_ends
+from log_debugger.reading.operations import RECORD_DELAY_MS_MAX, next_unclean_end, unclean_ends, unclean_spans
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source
 from log_debugger.reading.times import end_of, span
@@ -32,9 +32,6 @@ WAYS: dict[DeliveredBy, str] = {
 }
 NOT_NOTED = "when a notification was handed over is not noted in a dump; a broker's own log has it"
 NOT_NOTED_HERE = "when a notification was handed over is not noted in this log, which was loaded from a dump"
-
-RECORD_DELAY_MS_MAX = 1_200
-"""The greatest delay of a record: `broker.record_buffer` buffers it for a second, and the file for a little longer."""
 
 
 class NotificationDelivery(NamedTuple):
@@ -112,6 +109,8 @@ class Deliveries:
 
         An idle broker commits nothing, so the time of its end is only known to be after its last commit's.
         """
+        if any(first_ms <= commit.at_ms <= last_ms for first_ms, last_ms in self._unclean_spans):
+            return True
         end = next_unclean_end(self._unclean_ends, commit.position)
         if end is None:
             return False
@@ -122,6 +121,10 @@ class Deliveries:
     @cached_property
     def _unclean_ends(self) -> list[Position]:
         return unclean_ends(self._source)
+
+    @cached_property
+    def _unclean_spans(self) -> list[tuple[int, int]]:
+        return unclean_spans(self._source)
 
     @cached_property
     def _ends_at_ms(self) -> int:

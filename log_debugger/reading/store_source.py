@@ -134,8 +134,8 @@ class StoreSource:
         return self._deliveries.get(last, ())
 
     def operation_records(self) -> Sequence[OperationRecord] | None:
-        """See `Source.operation_records`: a shared store keeps none."""
-        return None
+        """See `Source.operation_records`."""
+        return self._store.run(self._reader.operation_records())
 
     def close(self) -> None:
         """See `Source.close`."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import get_args
 
 from broker.decision import Rejection
-from broker.record_buffer import BATCH_MAX, FLUSH_MS, PENDING_MAX, REFUSALS_PER_S_MAX
+from broker.record_buffer import BATCH_MAX, FLUSH_MS, PENDING_MAX, REFUSALS_PER_S_MAX, RUNNING_EVERY_MS, RecordBuffer
 from broker.store_watch import IDLE_PROBE_MS, LOST_PROBE_MS
 from broker.testing.clock import settle
 from events.ids import Position
@@ -166,9 +166,25 @@ async def test_records_wait_in_memory_while_the_log_is_lost(bench: BrokerBench) 
 
 def test_the_kinds_of_operations_have_names_that_stay() -> None:
     """They are stored."""
-    assert get_args(OperationKind) == ("started", "stopped", "refused", "log_unavailable", "log_available")
+    assert get_args(OperationKind) == ("started", "running", "stopped", "refused", "log_unavailable", "log_available")
 
 
 def test_the_ways_have_names_that_stay() -> None:
     """They are stored."""
     assert get_args(DeliveredBy) == ("get", "listen", "result", "inbox")
+
+
+@with_broker()
+async def test_one_of_several_brokers_gives_signs_of_life(bench: BrokerBench) -> None:
+    """Again and again from its start to its end, under its own name; one that is alone gives none."""
+    await bench.clock.advance(2 * RUNNING_EVERY_MS)
+    assert [one.kind for one in bench.log.operation_records] == ["started"]
+    bench.log.operation_records.clear()
+    broker = bench.broker
+    records = RecordBuffer(bench.log, bench.clock, broker.replica, broker.writer.time_ms, b"\x01\xab")
+    await records.record_start()
+    await bench.clock.advance(2 * RUNNING_EVERY_MS + FLUSH_MS)
+    await records.close()
+    await bench.clock.advance(RUNNING_EVERY_MS)
+    expected = [("started", "01ab"), ("running", "01ab"), ("running", "01ab"), ("stopped", "01ab")]
+    assert [(one.kind, one.broker) for one in bench.log.operation_records] == expected

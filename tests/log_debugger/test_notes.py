@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from broker.record_buffer import RUNNING_EVERY_MS
 from events.ids import ConnectionId
 from events.log import OperationRecord
+from log_debugger.reading.operations import SILENT_MS, Note, notes_of
 from tests.log_debugger.logs import ANN, BOB, START_MS, conversation, dumped, filed, run_ok
 
 STRANGER = ConnectionId("c_e1e1000000000000000000000000e1e1")
@@ -104,3 +106,16 @@ def test_a_life_has_its_refusals_and_the_restarts_in_it(log: str) -> None:
 def test_a_dump_has_no_notes(tmp_path: Path) -> None:
     """They stay in the broker's own file."""
     assert notes_in(run_ok("replay", dumped(tmp_path / "log.jsonl", conversation().commits)).lines) == []
+
+
+def test_a_silent_broker_has_ended_once_others_are_heard_long_after() -> None:
+    """Not before three of their signs of life, and not if its own last note is an orderly end."""
+    started = [OperationRecord("started", 0, 0, broker=broker) for broker in ("a", "b")]
+    stopped = OperationRecord("stopped", 5, 0, broker="b")
+    for others_ms, is_ended in ((SILENT_MS, False), (SILENT_MS + 1, True)):
+        records = [*started, stopped, OperationRecord("running", others_ms, 0, broker="c")]
+        lost = [Note(OperationRecord("running", 0, 0, broker="a"), is_unclean=True)] if is_ended else []
+        notes = list(notes_of(records))
+        assert [note for note in notes if note.is_unclean] == lost
+        assert [note.record for note in notes if not note.is_unclean] == [*started, stopped]
+    assert SILENT_MS == 3 * RUNNING_EVERY_MS

@@ -22,7 +22,8 @@ from events.events import QueueEntered, RoomOpened
 from events.log import DeliveryRecord, OperationRecord
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
-from log_debugger.reading.deliveries import NOT_NOTED, NOT_NOTED_HERE, RECORD_DELAY_MS_MAX
+from log_debugger.reading.deliveries import NOT_NOTED, NOT_NOTED_HERE
+from log_debugger.reading.operations import RECORD_DELAY_MS_MAX
 from projections.state import fold
 from tests.log_debugger.logs import (
     ANN,

@@ -287,7 +287,22 @@ class TestEngines:
 class TestForeignKeys:
     """Foreign keys under the log's names."""
 
-    @pytest.mark.parametrize("part", ["meta", "log", "texts", "snapshots", "pen", "turn", "handings", "sessions"])
+    @pytest.mark.parametrize(
+        "part",
+        [
+            "meta",
+            "log",
+            "texts",
+            "snapshots",
+            "pen",
+            "turn",
+            "handings",
+            "sessions",
+            "operations",
+            "refusals",
+            "running",
+        ],
+    )
     def test_another_programs_key_is_refused_and_kept(self, redis_server: RedisServer, part: str) -> None:
         """The kind of the key does not matter."""
         name, redis = new_name(), redis_server.client

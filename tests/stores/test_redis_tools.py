@@ -161,7 +161,7 @@ class TestReading:
 
     def test_deliveries(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """They are found by position and time, of one recipient or all; each once."""
-        monkeypatch.setattr(reader_module, "DELIVERIES_AT_ONCE", 2)
+        monkeypatch.setattr(reader_module, "RECORDS_AT_ONCE", 2)
 
         async def scenario() -> None:
             records = [

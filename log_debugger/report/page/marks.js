@@ -3,8 +3,9 @@
 const MARK_REACH = 6; // px around a mark, for the pointer
 
 const BROKER_TEXTS = {
-  started: "The broker started",
-  stopped: "The broker stopped in good order",
+  started: "A broker started",
+  running: "A broker was seen for the last time",
+  stopped: "A broker stopped in good order",
   log_unavailable: "The log took no commits any more",
   log_available: "The log took commits again",
 };
@@ -37,7 +38,7 @@ function brokerMarks() {
     time: Math.min(Math.max(at, AXES.time[moment]), AXES.time[moment + 1]),
     position: moment + 0.5,
     colour: isUnclean || kind === "log_unavailable" ? "gone" : "muted",
-    lines: [BROKER_TEXTS[kind], ...(isUnclean ? ["no orderly end was noted before"] : [])],
+    lines: [BROKER_TEXTS[kind], ...(isUnclean ? [`no orderly end was noted ${kind === "started" ? "before" : "of it"}`] : [])],
   }));
 }
 
