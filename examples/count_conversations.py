@@ -1,7 +1,7 @@
 """Count the conversations of each hour in a broker's log: python examples/count_conversations.py NATS_URL [LOG].
 
 It needs nats-py alone, and the right to read: docs/operating.md has it. It begins with the oldest commit and goes on
-until it is ended. After each conversation it prints the hour and the count so far.
+until it is ended, through restarts of the server. After each conversation it prints the hour and the count so far.
 """
 
 import asyncio
@@ -11,12 +11,18 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import nats
+import nats.errors
+
+
+async def report(error: Exception) -> None:
+    """Print an error of the connection in one line."""
+    print(f"count_conversations: {error}", file=sys.stderr)
 
 
 async def main(url: str, log: str) -> None:
     """Count until the program is ended."""
     conversations = Counter[str]()
-    client = await nats.connect(url)
+    client = await nats.connect(url, error_cb=report, inbox_prefix="_INBOX_listener")
     # An ordered consumer: the server keeps nothing for it, and the library begins anew after a broken connection.
     commits = await client.jetstream().subscribe(f"{log}.log.*", stream=f"{log}_LOG", ordered_consumer=True)
     async for message in commits.messages:
@@ -29,4 +35,9 @@ async def main(url: str, log: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "chat"))
+    if len(sys.argv) < 2:
+        sys.exit("python examples/count_conversations.py NATS_URL [LOG]")
+    try:
+        asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "chat"))
+    except nats.errors.Error as fault:
+        sys.exit(f"count_conversations: {fault}: is there such a log, and may this user read it?")

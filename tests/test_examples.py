@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from nats import connect as nats_connect
 
 from broker.decide import decide
 from events.commit import Facts
@@ -68,20 +69,27 @@ async def conversation(bob: Modern) -> list[str]:
 
 
 LISTENER_RIGHTS = re.compile(r"^ +(permissions: \{ publish: .+\})$", re.MULTILINE)
+ACCOUNT = re.compile(r"^    accounts \{$.*?^    \}$", re.MULTILINE | re.DOTALL)
+
+
+def settings_of_the_page() -> str:
+    """Return the account of the page with both of its users; their passwords are `secret`."""
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    (rights,), (account,) = LISTENER_RIGHTS.findall(page), ACCOUNT.findall(page)
+    listener = f"users: [ {{ user: listener, password: PASSWORD, {rights} }}"
+    return account.replace("users: [", listener).replace("PASSWORD", "secret")
 
 
 @pytest.mark.slow
 def test_another_program_counts_conversations() -> None:
     """With no more rights than the page gives it, those before its start and those after."""
-    (rights,) = LISTENER_RIGHTS.findall((ROOT / "docs" / "operating.md").read_text("utf-8"))
-    users = f"authorization {{ users: [{{user: owner}}, {{user: listener, password: heard, {rights}}}] }}"
 
     async def counted() -> list[int]:
-        with nats.running(f"{users}\nno_auth_user: owner") as server:
-            async with serving("--log", server.url()) as broker:
+        with nats.running(settings_of_the_page()) as server:
+            async with serving("--log", server.url(user="chat:secret@")) as broker:
                 there = broker.people()
                 await there.pair()
-                url = f"nats://listener:heard@127.0.0.1:{server.port}"
+                url = f"nats://listener:secret@127.0.0.1:{server.port}"
                 program = str(EXAMPLES / "count_conversations.py")
                 pipe = asyncio.subprocess.PIPE
                 counter = await asyncio.create_subprocess_exec(sys.executable, program, url, stdout=pipe)
@@ -98,6 +106,39 @@ def test_another_program_counts_conversations() -> None:
     first, second = asyncio.run(asyncio.wait_for(counted(), 60))
     assert first == 1
     assert second in (1, 2)  # the hour may have changed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("user", "publishes", "subscribes"),
+    [
+        ("chat", "other.subject", "other.>"),
+        ("listener", "chat.log.000", "_INBOX_chat.>"),
+        ("listener", "$JS.API.STREAM.INFO.chat_LOG", "chat.>"),
+    ],
+)
+def test_the_rights_of_the_page_are_no_wider(user: str, publishes: str, subscribes: str) -> None:
+    """A user hears no other's answers, and reaches no other subject."""
+
+    async def refused() -> list[str]:
+        refusals: asyncio.Queue[str] = asyncio.Queue()
+
+        async def note(error: Exception) -> None:
+            refusals.put_nowait(str(error).lower())
+
+        with nats.running(settings_of_the_page()) as server:
+            client = await nats_connect(f"nats://{user}:secret@127.0.0.1:{server.port}", error_cb=note)
+            await client.publish(publishes, b"")
+            await client.subscribe(subscribes)
+            found = [await refusals.get(), await refusals.get()]
+            await client.close()
+        return found
+
+    refusals = asyncio.run(asyncio.wait_for(refused(), 30))
+    assert [one.partition('"')[0].strip() for one in refusals] == [
+        "nats: permissions violation for publish to",
+        "nats: permissions violation for subscription to",
+    ]
 
 
 LANGUAGES_OF_OTHERS = [

@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 
 from events.log import LogUnavailableError
 from events.nats.address import Address
-from events.nats.errors import ERRORS, at_start, unavailable
+from events.nats.errors import ERRORS, INBOX, at_start, rights_of, unavailable
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
@@ -55,6 +55,7 @@ class Connection:
             ping_interval=PING_SECONDS,
             max_outstanding_pings=1,
             name=f"chat-broker {address.name}",
+            inbox_prefix=f"{INBOX}{address.name}",
             error_cb=self._on_error,
             closed_cb=self._on_closed,
             user=address.user,
@@ -73,7 +74,8 @@ class Connection:
         if self._is_connecting:
             raise error
         if "permissions violation" in str(error).lower():
-            self.refusal = str(error).removeprefix("nats: ")
+            # The library has put the subject in lower case, in which it is another one.
+            self.refusal = f"a right to {'publish' if 'publish' in str(error).lower() else 'subscribe'} is missing"
 
     def _check_tls(self, address: Address) -> None:
         info = self.nats._server_info  # noqa: SLF001  # nothing public says if the server asked for TLS
@@ -123,6 +125,7 @@ class Client:
     def __init__(self, address: Address, on_open: Callable[[Nats], Awaitable[None]] | None = None) -> None:
         """`on_open` is called with each new connection, before it is used."""
         self._address = address
+        self._rights = rights_of(address.name)
         self._on_open = on_open
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
@@ -169,7 +172,7 @@ class Client:
                 return await alone(call(connection.nats), until=connection.closed)
         except ERRORS as error:
             if connection.refusal is not refusal:
-                raise LogUnavailableError(f"NATS refuses: {connection.refusal}") from error
+                raise LogUnavailableError(f"NATS refuses: {connection.refusal}; {self._rights}") from error
             raise unavailable(error) from error
 
     async def _connected(self) -> Connection:

@@ -22,13 +22,23 @@ NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enabl
 _CREDENTIALS = ("authorization violation", "authentication", "user authentication", "account")
 
 
+INBOX = "_INBOX_"
+"""The subjects of answers begin with this and the log's name, so that no other user of the account hears them."""
+
+
 def rights_of(name: str) -> str:
     """Return the rights of a broker's user for the log `name`, in words for an operator."""
     buckets = ", ".join(f"$KV.{name}_{bucket}.>" for bucket in ("META", "REDACTED", "SESSIONS"))
     return (
         f"give the log's user the rights to publish to {name}.>, $JS.API.>, $JS.ACK.>, $JS.FC.>, {buckets} and"
-        f" $O.{name}_SNAPSHOTS.>, and to subscribe to {name}.> and _INBOX.>"
+        f" $O.{name}_SNAPSHOTS.>, and to subscribe to {name}.> and {INBOX}{name}.>"
     )
+
+
+def reader_rights_of(name: str) -> str:
+    """Return the rights of a user that only reads the log `name`, in words for an operator."""
+    apis = ", ".join(f"$JS.API.{api}" for api in ("INFO", "STREAM.INFO.>", "STREAM.MSG.GET.>", "DIRECT.GET.>"))
+    return f"give the user the rights to publish to {apis}, and to subscribe to {INBOX}{name}.>"
 
 
 class LogGoneError(LogUnavailableError):

@@ -19,7 +19,7 @@ from events.nats.address import Address, parse
 from events.nats.client import ANSWER_SECONDS, CONNECT_SECONDS, Connection, alone, connect
 from events.nats.coordination import EPOCH_KEY, new_epoch
 from events.nats.entries import last_position
-from events.nats.errors import ERRORS, NO_JETSTREAM, at_start, damaged, rights_of
+from events.nats.errors import ERRORS, NO_JETSTREAM, at_start, damaged, reader_rights_of, rights_of
 from events.nats.layout import Layout
 from events.nats.loader import NatsLoader
 from events.nats.log import NatsLog, Opened
@@ -80,7 +80,8 @@ async def open_reader(url: str) -> NatsReader:
         LogUnavailableError: the server can't be reached now.
     """
     address = parse(url)
-    reader = NatsReader(address, await at_first(address, lambda nats: _found(nats, address)))
+    rights = reader_rights_of(address.name)
+    reader = NatsReader(address, await at_first(address, lambda nats: _found(nats, address), rights))
     try:
         await reader.see_recorded_after()
     except BaseException:
@@ -131,8 +132,11 @@ async def _emptied(nats: Nats, address: Address, token: bytes) -> None:
     await _make_values(nats, layout)
 
 
-async def at_first(address: Address, work: Callable[[Nats], Awaitable[T]]) -> T:
-    """Return the result of `work` over a connection of its own, with errors as `at_start` tells them."""
+async def at_first(address: Address, work: Callable[[Nats], Awaitable[T]], rights: str | None = None) -> T:
+    """Return the result of `work` over a connection of its own, with errors as `at_start` tells them.
+
+    `rights`: those that it needs; a broker's by default.
+    """
     connection: Connection | None = None
     try:
         async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
@@ -141,7 +145,8 @@ async def at_first(address: Address, work: Callable[[Nats], Awaitable[T]]) -> T:
             return await alone(work(connection.nats), until=connection.closed)
     except ERRORS as error:
         if connection is not None and connection.refusal is not None:
-            raise UnusableLogError(f"NATS refuses: {connection.refusal}; {rights_of(address.name)}") from error
+            needed = rights if rights is not None else rights_of(address.name)
+            raise UnusableLogError(f"NATS refuses: {connection.refusal}; {needed}") from error
         raise at_start(error) from error
     finally:
         if connection is not None:

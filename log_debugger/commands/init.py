@@ -39,7 +39,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if store is None:
         raise UsageError(f"log init takes postgresql://HOST/DATABASE, not {printable(without_password(options.log))}")
     if store != POSTGRESQL:
-        terminal.line("nothing is needed: a broker makes its log in Redis or Valkey at its first start")
+        terminal.line("nothing is needed: a broker makes its log in this store at its first start")
         return 0
     store_module(options.log)  # so that a missing library is told of
     from events.postgresql.open import init_log, init_statements

@@ -139,7 +139,7 @@ class PostgresqlStore:
 
 READER_RIGHTS = (
     "publish: ['$JS.API.INFO', '$JS.API.STREAM.INFO.>', '$JS.API.STREAM.MSG.GET.>', '$JS.API.DIRECT.GET.>'],"
-    " subscribe: '_INBOX.>'"
+    " subscribe: '*.>'"
 )
 NATS_USERS = (
     f"authorization {{ users: [{{ user: owner, password: owner }},"

@@ -229,14 +229,16 @@ class TestRights:
             monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
 
         async def scenario() -> None:
-            with running(users(["$JS.API.INFO"], ["_INBOX.>"])) as server:
+            with running(users(["$JS.API.INFO"], ["_INBOX_chat.>"])) as server:
                 told = await refusal_of(server.url(user="u:p@"))
-                assert "permissions violation" in told.lower()
+                assert told.startswith("NATS refuses: a right to publish is missing; ")
                 assert rights_of("chat") in told
             rights = ["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.chat_META.>", "chat.turn"]
-            with running(users(rights, ["_INBOX.>", "chat.>"])) as server:
+            with running(users(rights, ["_INBOX_chat.>", "chat.>"])) as server:
                 log = await open_log(server.url(user="u:p@"), PickledStates())
-                with pytest.raises(LogUnavailableError, match=r"^NATS refuses: permissions violation.*chat\.log\."):
+                with pytest.raises(
+                    LogUnavailableError, match=r"^NATS refuses: a right to publish is missing; give .*chat\.>"
+                ):
                     await log.append(chain(1), expected=EMPTY_TIP)
                 await log.close()
 

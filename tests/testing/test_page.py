@@ -54,7 +54,7 @@ def test_the_test_is_twenty_lines_long_and_fails_as_shown(tmp_path: Path) -> Non
     (tmp_path / "test_kindred.py").write_text(FAILING)
     (tmp_path / "conftest.py").write_text(THRIFTY)
     ran = subprocess.run(
-        [sys.executable, "-m", *command.removeprefix("$ ").split(), "-p", "no:cacheprovider"],
+        [sys.executable, "-m", *command.removeprefix("$ .venv/bin/").split(), "-p", "no:cacheprovider"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
