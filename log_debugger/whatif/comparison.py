@@ -92,6 +92,7 @@ class Comparison(msgspec.Struct, frozen=True):
     pairs: PairChanges
     longer: list[WaitChange]  # the greatest first
     shorter: list[WaitChange]
+    absent: list[ConnectionId]  # those who do not enter the queue in the run
     alike: int
     refused: int  # commands rejected in the run
     names: dict[ConnectionId, str]
@@ -102,7 +103,7 @@ class Comparison(msgspec.Struct, frozen=True):
         """True if nothing would have been different."""
         pairs = self.pairs
         return self.before == self.after and not (
-            pairs.moved or pairs.lost or pairs.new or self.longer or self.shorter or self.refused
+            pairs.moved or pairs.lost or pairs.new or self.longer or self.shorter or self.absent or self.refused
         )
 
 
@@ -152,6 +153,7 @@ def compare(
         pairs=_pair_changes(before, after_it),
         longer=_sorted([change for change in waits if change.after_ms > change.before_ms]),
         shorter=_sorted([change for change in waits if change.after_ms < change.before_ms]),
+        absent=sorted(before.waited_ms.keys() - after_it.waited_ms.keys()),
         alike=sum(change.after_ms == change.before_ms for change in waits),
         refused=sides.refused,
         names=after_it.names | before.names,
@@ -216,8 +218,7 @@ def _besides(moments: Sequence[Moment], times: Counter[int]) -> Sequence[Moment]
 
 
 def _wait_changes(before: MatchStats, after: MatchStats) -> list[WaitChange]:
-    everyone = before.waited_ms | after.waited_ms
-    return [WaitChange(who, before.waited_ms.get(who, 0), after.waited_ms.get(who, 0)) for who in everyone]
+    return [WaitChange(who, before.waited_ms.get(who, 0), waited_ms) for who, waited_ms in after.waited_ms.items()]
 
 
 def _sorted(changes: list[WaitChange]) -> list[WaitChange]:

@@ -111,9 +111,15 @@ def _people(comparison: Comparison, names: ShortNames) -> Iterator[str]:
         return _some(mark, lines, len(changes))
 
     longer, shorter = comparison.longer, comparison.shorter
-    yield f"people who wait as long {comparison.alike:,}, longer (>) {len(longer):,}, less long (<) {len(shorter):,}"
+    absent = f", not at all (x) {len(comparison.absent):,}" if comparison.absent else ""
+    yield (
+        f"people who wait as long {comparison.alike:,}, longer (>) {len(longer):,}, less long (<) {len(shorter):,}"
+        f"{absent}"
+    )
     yield from listed(">", longer)
     yield from listed("<", shorter)
+    who = (f"{names.person(one, comparison.names.get(one))} does not enter" for one in comparison.absent[:LISTED_MAX])
+    yield from _some("x", who, len(comparison.absent))
 
 
 def _some(mark: str, lines: Iterator[str], total: int) -> Iterator[str]:

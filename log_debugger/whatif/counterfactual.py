@@ -13,7 +13,7 @@ import hashlib
 from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -196,11 +196,22 @@ class CounterfactualRun:
         who = command.connection_id
         if stored := self._stored.get(who):
             stored.popleft()
-        entered, due = self._late.pop(who, (None, 0))
+        entered, due = self._late.pop(who, None) or self._taken_due(who, facts.at_ms)
         if is_left_out or entered is None or self.state.queue.entered.get(who) != entered:
             return
         if isinstance(self._carry_out(command, facts), Rejection):
             heappush(self._timeouts, (due + LOOK_AGAIN_MS, entered, who))
+
+    def _taken_due(self, who: ConnectionId, at_ms: int) -> tuple[Position | None, int]:
+        """Take the timeout of `who` that is due by `at_ms`, and could not fire while a look of another was awaited."""
+        for one in self._timeouts:
+            due, entered, whose = one
+            if whose == who and due <= at_ms and self.state.queue.entered.get(who) == entered:
+                self._timeouts.remove(one)
+                heapify(self._timeouts)
+                self._schedule_next(who, entered, due)
+                return entered, due
+        return None, 0
 
     def _has_logged_steps(self) -> bool:
         """Return whether patience ends in the run when it does in the log."""

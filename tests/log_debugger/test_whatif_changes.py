@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import broker
@@ -92,6 +92,7 @@ def test_a_change_without_an_effect_makes_no_difference(
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(POLICIES), st.floats(0, 0.9))
+@example(4970, FAIR_INTERESTS, 0.0)  # a look of the log while another's is awaited
 def test_a_limit_that_is_never_reached_makes_no_difference(
     tmp_path_factory: pytest.TempPathFactory, seed: int, policy: Policy | None, begin: float
 ) -> None:
