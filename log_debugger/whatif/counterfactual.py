@@ -196,7 +196,7 @@ class CounterfactualRun:
         who = command.connection_id
         if stored := self._stored.get(who):
             stored.popleft()
-        entered, due = self._late.pop(who, None) or self._taken_due(who, facts.at_ms)
+        entered, due = self._late.pop(who) if who in self._late else self._taken_due(who, facts.at_ms)
         if is_left_out or entered is None or self.state.queue.entered.get(who) != entered:
             return
         if isinstance(self._carry_out(command, facts), Rejection):
