@@ -199,12 +199,21 @@ def check_link(last: Tip | Commit, commit: Commit) -> None:
     Raises:
         BrokenChainError: naming the position.
     """
+    check_order(last, commit)
+    if commit.schema == SCHEMA_VERSION and commit.commit_id != commit_id_of(commit):
+        raise altered(commit.position)
+
+
+def check_order(last: Tip | Commit, commit: Commit) -> None:
+    """Check that `commit` follows `last`, but not that it is as stored.
+
+    Raises:
+        BrokenChainError: naming the position.
+    """
     if commit.position != last.position + 1:
         raise BrokenChainError(f"expected the commit at position {last.position + 1}, found {commit.position}")
     if commit.previous_id != last.commit_id:
         raise BrokenChainError(f"the commit at position {commit.position} does not follow the one before it")
-    if commit.schema == SCHEMA_VERSION and commit.commit_id != commit_id_of(commit):
-        raise altered(commit.position)
 
 
 def altered(position: Position) -> BrokenChainError:

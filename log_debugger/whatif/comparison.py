@@ -8,12 +8,13 @@ from itertools import pairwise
 
 import msgspec
 
-from events.commit import Commit, Tip, check_link
-from events.ids import POSITION_MAX, CommitId, ConnectionId, Position
+from events.commit import Commit
+from events.ids import CommitId, ConnectionId, Position
 from events.policy import Policy
-from log_debugger.reading.sources import Source, check_position, commits
+from log_debugger.reading.sources import Source, check_position
 from log_debugger.reading.traversal import state_folded
 from log_debugger.terminal import Advance
+from log_debugger.whatif.chain_check import checked
 from log_debugger.whatif.changes import OF_PROCESS, Changes
 from log_debugger.whatif.match_stats import MatchedPair, MatchStats, MatchSummary, Moment
 from log_debugger.whatif.sides import PolicyChange, Sides, avoided_before
@@ -132,13 +133,15 @@ def compare(
     if after is not None:
         check_position(source, after)
         base = state_folded(source, source.snapshot(after).state, after)
-    sides = Sides(base, changes, avoided_before(source, base), last if last is not None else POSITION_MAX)
-    for commit in _linked(source, base.tip):
-        if not sides.add(commit):
-            break
-        if commit.position % PAGE_COMMITS == 0:
-            advance(PAGE_COMMITS)
-    sides.finish()
+    last = last if last is not None else source.tip().position
+    sides = Sides(base, changes, avoided_before(source, base), last)
+    with checked(source, base.tip, last) as following:
+        for commit in following:
+            if not sides.add(commit):
+                break
+            if commit.position % PAGE_COMMITS == 0:
+                advance(PAGE_COMMITS)
+        sides.finish()
     before, after_it = sides.before, sides.after
     summaries = before.finish(sides.at_ms), after_it.finish(sides.at_ms)
     waits = _wait_changes(before, after_it)
@@ -159,14 +162,6 @@ def compare(
         names=after_it.names | before.names,
         assumed=(*ASSUMED, *_of_process(changes)),
     )
-
-
-def _linked(source: Source, tip: Tip | Commit) -> Iterator[Commit]:
-    """Yield the commits after `tip`, each checked to follow the one before."""
-    for commit in commits(source, tip.position):
-        check_link(tip, commit)
-        tip = commit
-        yield commit
 
 
 def _left_out(commit: Commit) -> LeftOut:
