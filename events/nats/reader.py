@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client as Nats
@@ -21,6 +22,7 @@ from events.nats.entries import Entry
 from events.nats.errors import damaged
 from events.nats.requests import PAGE_BYTES, Message, page, stored
 from events.nats.snapshots import Snapshots
+from events.store_reader import CLOCKS_DIFFER_MS
 
 LINES_AT_ONCE = 500
 RECORDS_AT_ONCE = 500
@@ -120,21 +122,24 @@ class NatsReader:
         }
         return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
 
-    async def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return the operation records; see `StoreReader.operation_records`."""
+    async def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
+        """Return the operation records since a time; see `StoreReader.operation_records`."""
         await self._look_at_base()
-        messages = self._messages(self._layout.operations_stream)
+        messages = self._messages(self._layout.operations_stream, since_ms - CLOCKS_DIFFER_MS)
         found = [record async for message in messages for record in _operations_in(message.data)]
-        return sorted((one for one in found if one.after >= self.base.position), key=lambda record: record.at_ms)
+        wanted = (one for one in found if one.after >= self.base.position and one.at_ms >= since_ms)
+        return sorted(wanted, key=lambda record: record.at_ms)
 
-    async def _messages(self, stream: str) -> AsyncIterator[Msg]:
-        """Yield the messages of a stream of records."""
-        sequence = 1
+    async def _messages(self, stream: str, since_ms: int = 0) -> AsyncIterator[Msg]:
+        """Yield the messages of a stream of records that were stored at Unix time `since_ms` or later."""
+        start: dict[str, Any] = {"seq": 1}
+        if since_ms > 0:
+            start = {"start_time": datetime.fromtimestamp(since_ms / 1_000, UTC).isoformat()}
         while True:
-            request = {"seq": sequence, "batch": RECORDS_AT_ONCE, "max_bytes": PAGE_BYTES}
+            request = {**start, "batch": RECORDS_AT_ONCE, "max_bytes": PAGE_BYTES}
             messages = await self._client.ask(partial(page, stream=stream, request=request))
             for message in messages:
-                sequence = int((message.headers or {})["Nats-Sequence"]) + 1
+                start = {"seq": int((message.headers or {})["Nats-Sequence"]) + 1}
                 yield message
             if not messages or (messages[-1].headers or {})["Nats-Num-Pending"] == "0":
                 return

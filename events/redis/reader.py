@@ -16,6 +16,7 @@ from events.redis.address import Address
 from events.redis.client import Client
 from events.redis.entries import RESTORE, Entry, is_split, position_of, tip_of, unreadable, with_missing
 from events.redis.texts import join_line
+from events.store_reader import CLOCKS_DIFFER_MS
 
 LINES_AT_ONCE = 500
 RECORDS_AT_ONCE = 500
@@ -108,18 +109,27 @@ class RedisReader:
         }
         return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
 
-    async def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return the operation records; see `StoreReader.operation_records`."""
+    async def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
+        """Return the operation records since a time; see `StoreReader.operation_records`."""
         await self._with_base()
-        found = [
-            record
-            for key in (self._keys.operations, self._keys.refusals)
-            async for entry in self._entries(key)
-            for record in _operations_in(entry[1][3])
-        ]
+        found = await self._operations(self._keys.operations, since_ms)
+        found += await self._operations(self._keys.refusals, since_ms)
         running = await self._client.call(b"HVALS", self._keys.running)
         found += [record for packed in running for record in _operations_in(b"[%b]" % packed)]
-        return sorted((one for one in found if one.after >= self.base.position), key=lambda record: record.at_ms)
+        wanted = (one for one in found if one.after >= self.base.position and one.at_ms >= since_ms)
+        return sorted(wanted, key=lambda record: record.at_ms)
+
+    async def _operations(self, key: str, since_ms: int) -> list[OperationRecord]:
+        """Return the records of one stream, as they were stored: of its pages, the last that may hold wanted ones."""
+        found = list[OperationRecord]()
+        end = b"+"
+        while page := await self._client.call(b"XREVRANGE", key, end, b"-", b"COUNT", RECORDS_AT_ONCE):
+            records = [record for entry in reversed(page) for record in _operations_in(entry[1][3])]
+            found[:0] = records
+            if all(record.at_ms < since_ms - CLOCKS_DIFFER_MS for record in records):
+                break
+            end = b"(" + page[-1][0]
+        return found
 
     async def _entries(self, key: str) -> AsyncIterator[Entry]:
         """Yield the entries of a stream of records."""
