@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 import msgspec
 
+from broker.errors import UsageError
 from broker.verification.safe_text import json_escape
 
 Advance = Callable[[int], None]
@@ -37,6 +40,17 @@ class Terminal:
             return
         self.out.flush()
         out.write(data)
+
+    def check_interactive(self, what: str, instead: str) -> None:
+        """Check that `what` can show a screen here, and be given keys; `instead` names the way without one.
+
+        Raises:
+            UsageError: input or output is no terminal, or one for lines alone.
+        """
+        if not (sys.stdin.isatty() and self.out.isatty() and self.err.isatty()):
+            raise UsageError(f"{what} needs a terminal for its input and output; {instead}")
+        if os.environ.get("TERM", "") in ("", "dumb"):
+            raise UsageError(f"{what} needs a terminal that can do more than lines, and TERM says that this one can't")
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Advance]:

@@ -45,6 +45,7 @@ PEOPLE_COMMANDS: Mapping[str, _Command] = {
 COMMANDS: Mapping[str, _Command] = {
     "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
     "tail": _Command("tail", "tell what happens now, a line a commit, until Ctrl-C"),
+    "top": _Command("top", "show who waits, who talks and what is refused now, until q"),
     "waits": _Command("waits", "tell who waited for how long, and the longest waits first"),
     "diff": _Command("diff", "tell what changed between two positions"),
     "trace": _Command("trace", "tell the life of one connection or one room"),

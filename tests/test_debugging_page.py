@@ -22,7 +22,7 @@ import pytest
 from log_debugger.reading.filter_fields import NAMES
 from log_debugger.reading.history_cache import HistoryCache
 from log_debugger.reading.sources import open_source
-from log_debugger.telling.keybindings import BOUND_KEYS, KEY_NAMES
+from log_debugger.telling.keybindings import BINDINGS, KEY_NAMES, keys_of
 from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from tests.log_debugger.logs import run_command
@@ -98,6 +98,8 @@ class Shell:
                 return (answer.out + answer.err).encode()
             case ".venv/bin/pytest":
                 return pytest_says(arguments[-1])
+            case "head":
+                return b"".join(Path(arguments[-1]).read_bytes().splitlines(keepends=True)[: int(arguments[1])])
             case "gzip":
                 return gzip.compress(Path(arguments[-1]).read_bytes())
         raise AssertionError(f"the page uses {program}, which this test can't play")
@@ -203,7 +205,7 @@ def test_the_keys_of_the_stepper_are_those_of_the_table() -> None:
     """The table has every key under its name on a keyboard."""
     rows = PAGE.partition("| key | what it does |\n")[2].partition("\n\n")[0]
     written = {word for row in rows.splitlines()[1:] for word in re.split(r"[` ,]+", row.split("|")[1]) if word}
-    assert written == {KEY_NAMES.get(key, key) for key in BOUND_KEYS} - {"Ctrl+C"}
+    assert written == {KEY_NAMES.get(key, key) for key in keys_of(BINDINGS)} - {"Ctrl+C"}
 
 
 def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:

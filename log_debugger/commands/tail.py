@@ -14,15 +14,13 @@ from contextlib import closing
 from functools import partial
 
 from broker.errors import UsageError
-from broker.verification.safe_text import printable
 from events.ids import Position
 from events.log import LogUnavailableError
-from log_debugger.reading.dumps import Dump
 from log_debugger.reading.files import WRITTEN_LOG_HELP
 from log_debugger.reading.filters import CommitFilter, LogContext, add_filter_arguments, filter_from_options, when_asked
-from log_debugger.reading.following import Follower
+from log_debugger.reading.following import Follower, open_growing
 from log_debugger.reading.operations import GrowingNotes
-from log_debugger.reading.sources import LASTING, STDIN, WEB_SCHEMES, Source, open_source
+from log_debugger.reading.sources import Source
 from log_debugger.reading.times import AT_HELP, LogSpan, position_of, span_of, start_of
 from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
 from log_debugger.terminal import Terminal
@@ -56,7 +54,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """
     when = when_asked(options)
     try:
-        with closing(_open_growing(options.log)) as source:
+        with closing(open_growing(options.log, "tail")) as source:
             log = _GrowingContext(source)
             commit_filter = filter_from_options(options, when, log)
             start = _start(source, options.start)
@@ -103,20 +101,6 @@ class _GrowingContext(LogContext):
         """The time of the first commit, and now."""
         span = super().span
         return LogSpan(span.start_ms, max(span.end_ms or 0, int(time.time() * 1_000)))
-
-
-def _open_growing(name: str) -> Source:
-    """Open the log `name`.
-
-    Raises:
-        UsageError: it is a dump.
-    """
-    if name != STDIN and not name.startswith(WEB_SCHEMES):
-        source = open_source(name)
-        if not isinstance(source, Dump):
-            return source
-        source.close()
-    raise UsageError(f"{printable(name)} is a dump, and does not grow: replay tells it; tail follows {LASTING}")
 
 
 def _start(source: Source, asked: str | None) -> Position:

@@ -6,16 +6,33 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from time import sleep
 
+from broker.errors import UsageError
+from broker.verification.safe_text import printable
 from events.ids import Position
 from events.log import LogUnavailableError, UnusableLogError
-from log_debugger.reading.iterate import LogEntry, conversations_after, conversations_in, step_of
+from log_debugger.reading.dumps import Dump
+from log_debugger.reading.iterate import Conversations, LogEntry, conversations_after, conversations_in, step_of
 from log_debugger.reading.short_names import ShortNames
-from log_debugger.reading.sources import Source, state_at
+from log_debugger.reading.sources import LASTING, STDIN, WEB_SCHEMES, Source, open_source, state_at
 from log_debugger.reading.store_source import LogTrimmedError
 from projections.state import State
 
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 1.0
+
+
+def open_growing(name: str, command: str) -> Source:
+    """Open the log `name` for `command`.
+
+    Raises:
+        UsageError: it is a dump.
+    """
+    if name != STDIN and not name.startswith(WEB_SCHEMES):
+        source = open_source(name)
+        if not isinstance(source, Dump):
+            return source
+        source.close()
+    raise UsageError(f"{printable(name)} is a dump, and does not grow: replay tells it; {command} follows {LASTING}")
 
 
 class Follower:
@@ -26,23 +43,40 @@ class Follower:
         names: its short names; those of new commits are added.
         start: the position before the first commit.
         on_away: called with the reason when the store goes away; once until it is back.
+        conversations: returns the open conversations of the state at `start`.
     """
 
     def __init__(
-        self, source: Source, names: ShortNames, start: Position, on_away: Callable[[LogUnavailableError], None]
+        self,
+        source: Source,
+        names: ShortNames,
+        start: Position,
+        on_away: Callable[[LogUnavailableError], None],
+        conversations: Callable[[State], Conversations] = conversations_in,
     ) -> None:
         self._source, self._names, self._on_away = source, names, on_away
         self._state = state_at(source, start)
-        self._conversations = conversations_in(self._state)
-        self._is_away = False
+        self._conversations = conversations(self._state)
+        self.is_away = False  # the store did not answer the last time
 
     @property
     def state(self) -> State:
         """The state after the last commit that was yielded."""
         return self._state
 
+    @property
+    def conversations(self) -> Conversations:
+        """The conversations after the last commit that was yielded."""
+        return self._conversations
+
     def pages(self) -> Iterator[Iterator[LogEntry]]:
-        """Yield the new commits, of which there may be none, every `POLL_SECONDS`; each page must be used up.
+        """Yield a `page` every `POLL_SECONDS`; each must be used up."""
+        while True:
+            yield self.page()
+            sleep(RETRY_SECONDS if self.is_away else POLL_SECONDS)
+
+    def page(self) -> Iterator[LogEntry]:
+        """Return the new commits, of which there may be none, as read while they are iterated over.
 
         Raises:
             LogTrimmedError: commits were trimmed before they were read.
@@ -50,10 +84,8 @@ class Follower:
             UnreadableCommitError: a commit can't be decoded.
             BrokenChainError: a commit does not follow the one before.
         """
-        while True:
-            tip = self._tip()
-            yield iter(()) if tip is None else self._page(tip)
-            sleep(RETRY_SECONDS if self._is_away else POLL_SECONDS)
+        tip = self._tip()
+        return iter(()) if tip is None else self._page(tip)
 
     def _tip(self) -> Position | None:
         """Return the position of the last commit; `None` while the store is away."""
@@ -69,7 +101,7 @@ class Follower:
                 f"{known.position:,} that was read before: it was rolled back, or is another log now; start again"
             )
         if tip == known:
-            self._is_away = False  # else the commits have to be read, too
+            self.is_away = False  # else the commits have to be read, too
         return tip.position
 
     def _page(self, tip: Position) -> Iterator[LogEntry]:
@@ -84,13 +116,13 @@ class Follower:
                 entry = LogEntry(line, step, self._conversations)
                 self._state, self._conversations = step.after, conversations_after(self._conversations, step.commit)
                 yield entry
-            self._is_away = False
+            self.is_away = False
         except LogTrimmedError:
             raise
         except LogUnavailableError as error:
             self._away(error)
 
     def _away(self, error: LogUnavailableError) -> None:
-        if not self._is_away:
-            self._is_away = True
+        if not self.is_away:
+            self.is_away = True
             self._on_away(error)

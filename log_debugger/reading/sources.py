@@ -22,9 +22,9 @@ from broker.stores import MEMORY_URL, SHARED_SCHEMES, SQLITE_SCHEME, scheme_of
 from broker.verification.checking import CheckedLog
 from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
-from events.commit import Commit, Tip
+from events.commit import BrokenChainError, Commit, Tip
 from events.ids import ConnectionId, Position
-from events.log import DeliveryRecord, OperationRecord, Snapshot
+from events.log import DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot, UnusableLogError
 from events.sqlite.reader import SqliteReader
 from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, UNTRIMMED_BASE, Dump
 from log_debugger.reading.store_source import LogTrimmedError, StoreSource
@@ -39,6 +39,8 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 GZIP_MAGIC = b"\x1f\x8b"
 WEB_SCHEMES = ("http://", "https://")
 WEB_TIMEOUT_SECONDS = 30
+LOG_ERRORS = (LogUnavailableError, UnusableLogError, UnreadableCommitError, BrokenChainError)
+"""Errors of reading a log."""
 LASTING = "sqlite:PATH, redis://HOST, postgresql://HOST/DATABASE or nats://HOST"
 """The logs that can be read while their brokers run."""
 URL_IS = (

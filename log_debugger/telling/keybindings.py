@@ -1,4 +1,4 @@
-"""The stepper's keys."""
+"""The stepper's keys, and the help text about keys."""
 
 from __future__ import annotations
 
@@ -48,8 +48,15 @@ KEY_NAMES: Mapping[str, str] = {
 }
 """Key labels, if they differ from the names in Textual."""
 
-BOUND_KEYS = frozenset(key for binding in BINDINGS for key in binding.key.split(","))
-KEYS_HELP = "; ".join(
-    f"{' '.join(KEY_NAMES.get(key, key) for key in binding.key.split(','))}  {binding.tooltip}" for binding in BINDINGS
-)
-"""Help text with all keys."""
+UNBOUND = "that key does nothing; ? lists those that do"
+
+
+def keys_of(bindings: Sequence[Binding]) -> frozenset[str]:
+    """Return the keys of `bindings`, by their names in Textual."""
+    return frozenset(key for binding in bindings for key in binding.key.split(","))
+
+
+def keys_help(bindings: Sequence[Binding]) -> str:
+    """Return the help text with all keys of `bindings`."""
+    keys = (" ".join(KEY_NAMES.get(key, key) for key in binding.key.split(",")) for binding in bindings)
+    return "; ".join(f"{names}  {binding.tooltip}" for names, binding in zip(keys, bindings, strict=True))

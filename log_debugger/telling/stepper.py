@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, TypeVar
@@ -19,22 +17,17 @@ from textual.widgets import Footer, Input, Static
 
 from broker.errors import UsageError
 from broker.verification.safe_text import safe
-from events.codec import UnreadableCommitError
-from events.commit import BrokenChainError
 from events.ids import Position
-from events.log import LogUnavailableError, UnusableLogError
 from log_debugger.reading.filter_parser import parse_filter
 from log_debugger.reading.filters import MATCH_ALL, CommitFilter, filter_from_options, filter_text_of, when_asked
 from log_debugger.reading.history_cache import HistoryCache
 from log_debugger.reading.iterate import conversations_in
 from log_debugger.reading.search import search
-from log_debugger.reading.sources import Source
+from log_debugger.reading.sources import LOG_ERRORS, Source
 from log_debugger.reading.times import clock, position_of, timestamp
-from log_debugger.telling.keybindings import BINDINGS, BOUND_KEYS, KEYS_HELP, QUESTIONS
+from log_debugger.telling.keybindings import BINDINGS, QUESTIONS, UNBOUND, keys_help, keys_of
 from log_debugger.telling.panels import RenderedPanel, changed_sections, commit_sections, state_sections
 from log_debugger.terminal import Terminal
-
-LOG_ERRORS = (LogUnavailableError, UnusableLogError, UnreadableCommitError, BrokenChainError)
 
 PROGRESS_SECONDS = 0.1
 FOLLOW_SECONDS = 0.5
@@ -59,10 +52,7 @@ def step_through(
     Raises:
         UsageError: there is no suitable terminal, or a filter's room, connection or type does not exist.
     """
-    if not (sys.stdin.isatty() and terminal.out.isatty() and terminal.err.isatty()):
-        raise UsageError("--step needs a terminal for its input and output; without it, replay tells the log as lines")
-    if os.environ.get("TERM", "") in ("", "dumb"):
-        raise UsageError("--step needs a terminal that can do more than lines, and TERM says that this one can't")
+    terminal.check_interactive("--step", "without it, replay tells the log as lines")
     when, cache = when_asked(options), HistoryCache(source)
     Stepper(cache, filter_from_options(options, when, cache), filter_text_of(options), at, start_ms).run()
     return 0
@@ -189,12 +179,12 @@ class Stepper(App[None]):
 
     def action_keys(self) -> None:
         """List the keys."""
-        self._note(KEYS_HELP)
+        self._note(keys_help(BINDINGS))
 
     def on_key(self, event: Key) -> None:
         """Report an unbound key (called by Textual)."""
-        if event.key not in BOUND_KEYS and not self.query_one("#ask", Input).display:
-            self._note("that key does nothing; ? lists those that do")
+        if event.key not in keys_of(BINDINGS) and not self.query_one("#ask", Input).display:
+            self._note(UNBOUND)
 
     def on_input_submitted(self, answer: Input.Submitted) -> None:
         """Act on the answer (called by Textual); an answer with an error leaves the question open."""

@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import os
-import pty
-import select
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -53,6 +49,7 @@ from tests.log_debugger.logs import (
     filed,
     trimmed,
 )
+from tests.log_debugger.screens import RunningScreen
 
 SECONDS_MAX = 30
 
@@ -535,38 +532,9 @@ def test_a_long_queue_is_cut(tmp_path: Path) -> None:
 
 def test_it_runs_in_a_real_terminal(log: str) -> None:
     """Keys come from a terminal, the screen goes to it, and `q` ends it well."""
-    ours, its = pty.openpty()
-    command = [sys.executable, "-m", "mcp_facade.main", "replay", log, "--step", "--to", "2"]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment)
-    os.close(its)
-    try:
-        _read_until(ours, b"position 2 of 9")
-        os.write(ours, b"G")
-        _read_until(ours, b"9 of 9")
-        os.write(ours, b"q")
-        _read_until(ours, None)
-        assert process.wait(SECONDS_MAX) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-
-
-def _read_until(terminal: int, text: bytes | None) -> None:
-    """Read the output until it has `text` in it, or until it ends."""
-    shown, deadline = b"", time.monotonic() + SECONDS_MAX
-    while time.monotonic() < deadline:
-        if not select.select([terminal], [], [], 1)[0]:
-            continue
-        try:
-            more = os.read(terminal, 65_536)
-        except OSError:  # the other end is closed
-            more = b""
-        if not more:
-            assert text is None, shown[-2_000:]
-            return
-        shown += more
-        if text is not None and text in shown:
-            return
-    raise AssertionError(shown[-2_000:])
+    with RunningScreen("replay", log, "--step", "--to", "2") as screen:
+        screen.read_until(b"position 2 of 9")
+        screen.press(b"G")
+        screen.read_until(b"9 of 9")
+        screen.press(b"q")
+        assert screen.end()[0] == 0

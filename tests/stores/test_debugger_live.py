@@ -1,4 +1,4 @@
-"""Following a log in a shared store: `tail`, and the stepper."""
+"""Following a log in a shared store: `tail`, the stepper and `top`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from events.commit import Commit
-from events.log import EventLog
+from events.log import EventLog, OperationRecord
 from log_debugger.reading.filters import MATCH_ALL
 from log_debugger.reading.history_cache import HistoryCache
 from log_debugger.reading.sources import open_source
 from log_debugger.telling.stepper import Stepper
 from projections.state import fold
-from tests.log_debugger.logs import START_MS, conversation, fair_company, filed, run_ok
+from tests.log_debugger.logs import BOB, START_MS, conversation, fair_company, filed, run_ok
+from tests.log_debugger.screens import Clock, Shows, on_screen, printed
 from tests.log_debugger.tails import running_tail, tailed
 from tests.stores.debugger_logs import PostgresqlStore, RedisStore, Store, filled, name_of, on_log
 from tests.support.engines import postgresql
@@ -120,3 +121,52 @@ def test_the_stepper_steps_and_follows(store: Store) -> None:
                 return [*seen, app.position]
 
         assert asyncio.run(followed()) == [2, 5, 8, 7]
+
+
+def test_top_shows_what_it_shows_of_a_file(store: Store, tmp_path: Path) -> None:
+    """The right to read is enough; what comes is taken in, and a line leads to its trace."""
+    url = filled(store.url(), COMMITS[:5])
+    refused = OperationRecord("refused", START_MS + 44_000, 5, BOB, "send_message", "rate_limited", broker="aa11")
+
+    async def record(log: EventLog) -> None:
+        await log.record((), [refused])
+
+    on_log(url, record)
+    readers, clock = store.reader_url(url), Clock(50_000)
+    of_file = printed(filed(tmp_path / "log.db", COMMITS[:5], (), [refused]), 50_000)
+    assert printed(readers, 50_000)[1:] == of_file[1:]
+
+    async def work(shows: Shows) -> None:
+        assert {line.strip() for line in of_file[1:]} <= set(await shows.press("r"))
+        await asyncio.to_thread(appends(url, COMMITS[5:6]))
+        clock.since_ms = 61_000
+        await shows.press("r")
+        assert "> r_91aa Anonymous·0a1b and Bob·b6cd: 0 messages in 1.0 s" in await shows.press("down")
+        of_trace = await asyncio.to_thread(run_ok, "trace", url, "--room", "91")
+        assert await shows.trace() == of_trace.lines
+
+    assert on_screen(readers, work, clock) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["valkey", "redis", "postgresql"])
+def test_top_waits_for_a_server_that_is_killed(kind: str) -> None:
+    """It says so, also where a trace is asked for, and comes back with all that was stored since."""
+    with server_of(kind) as (store, server):
+        url = filled(store.url(), COMMITS[:5])
+
+        async def work(shows: Shows) -> None:
+            server.kill()
+            away = await shows.press("r")
+            assert away[0].startswith("AWAY since 2026-09-21T14:14:10.000Z:")
+            assert "1 waiting, 1 room open, 0.1 commits a second in the last minute" in away
+            await shows.press("down")
+            (reason,) = await shows.trace()
+            assert reason.startswith(f"{url}: ")
+            server.start()
+            await asyncio.to_thread(appends(url, COMMITS[5:]))
+            assert "0 waiting, 0 rooms open, 0.1 commits a second in the last minute" in await shows.press(
+                "r", "escape"
+            )
+
+        assert on_screen(url, work) is None

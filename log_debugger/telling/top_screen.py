@@ -1,0 +1,189 @@
+"""The screen of `top`: the figures of a log that grows, and the trace of a line that was chosen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.events import Key, Resize
+from textual.geometry import Region
+from textual.widgets import Footer, Static
+
+from log_debugger.reading.sources import LOG_ERRORS
+from log_debugger.telling.figures import Figures, Subject, head_lines
+from log_debugger.telling.keybindings import UNBOUND, keys_help, keys_of
+
+LOOK_SECONDS = 1.0
+ROWS_MIN = 3
+SECTIONS = 3
+FRAME_ROWS = 2 * SECTIONS - 1
+"""The titles of the sections, and the lines between them."""
+FAR = 1_000_000
+
+RowKey = tuple[int, str]
+"""The number of a row's section, and the row's own key."""
+
+NO_ROW: RowKey = (-1, "")
+Line = tuple[Text, RowKey, Subject | None]
+
+BINDINGS: Sequence[Binding] = (
+    Binding("question_mark", "keys", "keys", key_display="?", tooltip="lists the keys"),
+    Binding("down,j", "move(1)", "next", key_display="↓", tooltip="to the next line, or moves the trace"),
+    Binding("up,k", "move(-1)", "prev", key_display="↑", tooltip="to the one before"),
+    Binding("pagedown,space", "move(10)", "+10", key_display="PgDn", tooltip="ten on"),
+    Binding("pageup", "move(-10)", "-10", key_display="PgUp", tooltip="ten back"),
+    Binding("home,g", f"move({-FAR})", "first", show=False, tooltip="to the first"),
+    Binding("end,G", f"move({FAR})", "last", show=False, tooltip="to the last"),
+    Binding("enter", "trace", "trace", key_display="Enter", tooltip="shows the trace of the person or room"),
+    Binding("escape", "close", "back", key_display="Esc", tooltip="leads back to the figures"),
+    Binding("r", "look", "look", tooltip="looks at once, and not after a second"),
+    Binding("q,ctrl+c", "quit", "quit", key_display="q", tooltip="ends"),
+)
+
+
+class TopScreen(App[Exception]):
+    """Shows the figures, and takes in new ones; its result is the error that ended it, if one did.
+
+    Args:
+        look: returns the newest figures. It is called in a thread, one call after the other.
+        traced: returns the trace of a subject. It is called in a thread of its own.
+    """
+
+    CSS = """
+    #head { height: auto; background: $primary; color: $text; padding: 0 1; }
+    #body { padding: 0 1; }
+    #figures { text-wrap: nowrap; text-overflow: ellipsis; }
+    #trace { display: none; }
+    #note { height: auto; padding: 0 1; }
+    """
+    ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = None
+    BINDINGS: ClassVar[list[BindingType]] = [*BINDINGS]
+
+    def __init__(self, look: Callable[[], Figures], traced: Callable[[Subject], str]) -> None:
+        super().__init__()
+        self.noted = ""
+        self.opened: Subject | None = None  # its trace is shown
+        self._look, self._traced = look, traced
+        self._figures: Figures | None = None
+        self._is_looking = False
+        self._chosen: RowKey | None = None
+
+    def compose(self) -> ComposeResult:
+        """Lay out the screen (called by Textual)."""
+        yield Static(id="head")
+        with VerticalScroll(id="body", can_focus=False):
+            yield Static(id="figures")
+            yield Static(id="trace")
+        yield Static(id="note")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Look at the log, now and from time to time (called by Textual)."""
+        self.set_interval(LOOK_SECONDS, self.action_look)
+        self.action_look()
+
+    def on_resize(self, event: Resize) -> None:
+        """Show as many rows as there is place for (called by Textual)."""
+        self.call_after_refresh(self._show)
+
+    def on_key(self, event: Key) -> None:
+        """Report an unbound key (called by Textual)."""
+        if event.key not in keys_of(BINDINGS):
+            self._note(UNBOUND)
+
+    def action_keys(self) -> None:
+        """List the keys."""
+        self._note(keys_help(BINDINGS))
+
+    def action_look(self) -> None:
+        """Take in what is new; nothing is done while a look goes on."""
+        if not self._is_looking:
+            self._is_looking = True
+            self.run_worker(self._take_in(), group="look")
+
+    async def _take_in(self) -> None:
+        try:
+            self._figures = await asyncio.to_thread(self._look)
+        except LOG_ERRORS as error:
+            self.exit(error)
+        else:
+            self._is_looking = False
+            self._show()
+
+    def action_move(self, lines: int) -> None:
+        """Choose another row, or scroll the trace."""
+        self._note("")
+        if self.opened is not None:
+            self.query_one("#body").scroll_relative(y=lines, animate=False)
+            return
+        rows = [key for _, key, subject in self._lines() if subject is not None]
+        if rows:
+            now = rows.index(self._chosen) if self._chosen in rows else -1 if lines > 0 else len(rows)
+            self._chosen = rows[max(0, min(now + lines, len(rows) - 1))]
+            self._show()
+
+    def action_trace(self) -> None:
+        """Show the trace of the chosen row."""
+        if self.opened is not None:
+            return
+        subject = next((subject for _, key, subject in self._lines() if key == self._chosen), None)
+        if subject is None:
+            self._note("no line is chosen: ↓ leads to the first")
+            return
+        self._open(subject, "the trace is being read; Esc leads back")
+        self.run_worker(self._trace(subject), group="trace")
+
+    async def _trace(self, subject: Subject) -> None:
+        text = await asyncio.to_thread(self._traced, subject)
+        if self.opened is subject:
+            self._open(subject, text)
+
+    def action_close(self) -> None:
+        """Show the figures again."""
+        self._open(None, "")
+
+    def _open(self, subject: Subject | None, text: str) -> None:
+        self.opened = subject
+        self._note("")
+        self.query_one("#trace", Static).update(Text(text))
+        self.query_one("#trace").display = subject is not None
+        self.query_one("#figures").display = subject is None
+        self.query_one("#body").scroll_home(animate=False)
+
+    def _lines(self) -> list[Line]:
+        """Return the lines of the figures; those with a subject can be chosen."""
+        if self._figures is None:
+            return []
+        rows_max = max(ROWS_MIN, (self.query_one("#body").size.height - FRAME_ROWS) // SECTIONS)
+        lines: list[Line] = []
+        for number, section in enumerate(self._figures.sections):
+            lines += [(Text(), NO_ROW, None)] if number else []
+            lines.append((Text(section.title, "bold"), NO_ROW, None))
+            for row in section.cut(rows_max):
+                key = (number, row.key)
+                mark, style = (">", "reverse") if key == self._chosen else (" ", "")
+                lines.append((Text(f"{mark} {row.text}", style), key, row.subject))
+        return lines
+
+    def _show(self) -> None:
+        if self._figures is None:
+            return
+        lines = self._lines()
+        keys = [key for _, key, _ in lines]
+        self.query_one("#head", Static).update(Text("\n".join(head_lines(self._figures))))
+        self.query_one("#figures", Static).update(Text("\n").join(text for text, _, _ in lines))
+        if self._chosen not in keys:
+            self._chosen = None
+        elif self.opened is None:
+            row = Region(0, keys.index(self._chosen), 1, 1)
+            self.query_one("#body").scroll_to_region(row, animate=False)
+
+    def _note(self, text: str) -> None:
+        self.noted = text
+        self.query_one("#note", Static).update(Text(text))
