@@ -11,8 +11,8 @@ import argparse
 import io
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 
 from broker.errors import UsageError
@@ -37,7 +37,7 @@ from log_debugger.telling.figures import (
     figures_of,
     head_lines,
 )
-from log_debugger.terminal import Terminal
+from log_debugger.terminal import Advance, Terminal
 from projections.state import State
 
 PRINTED_ROWS = 10
@@ -123,16 +123,39 @@ class LogWatch:
         self._away = f"since {timestamp(self._now_ms())}: {safe(' '.join(str(error).split()))}"
 
 
-def traced(log: str, subject: Subject) -> str:
-    """Return what `trace` prints about `subject`, or why it can't."""
+class _LeftError(Exception):
+    """A trace is no longer wanted."""
+
+
+class _TraceTerminal(Terminal):
+    """A terminal that keeps the output; in place of showing progress, it ends what is no longer wanted."""
+
+    def __init__(self, is_wanted: Callable[[], bool]) -> None:
+        super().__init__(io.StringIO(), io.StringIO())
+        self._is_wanted = is_wanted
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Advance]:
+        """See `Terminal.progress`."""
+        yield self._advance
+
+    def _advance(self, steps: int) -> None:
+        if not self._is_wanted():
+            raise _LeftError
+
+
+def traced(log: str, subject: Subject, is_wanted: Callable[[], bool]) -> str:
+    """Return what `trace` prints about `subject`, or why it can't; nothing once `is_wanted` returns false."""
     options = argparse.Namespace(log=log, connection=None, room=None, pair=None, when=None, json=False)
     setattr(options, subject.kind, subject.id)
-    printed = io.StringIO()
+    terminal = _TraceTerminal(is_wanted)
     try:
-        trace.run(options, Terminal(printed, io.StringIO()))
+        trace.run(options, terminal)
+    except _LeftError:
+        return ""
     except (UsageError, *LOG_ERRORS) as error:
-        printed.write(f"{safe(' '.join(str(error).split()))}\n")
-    return printed.getvalue()
+        terminal.line(safe(" ".join(str(error).split())))
+    return terminal.out.getvalue()
 
 
 def _conversations(source: Source, state: State) -> Conversations:

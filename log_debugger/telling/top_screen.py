@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len, chop_cells
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.events import Key, Resize
 from textual.geometry import Region
-from textual.widgets import Footer, Static
+from textual.widgets import Footer, Log, Static
 
 from log_debugger.reading.sources import LOG_ERRORS
 from log_debugger.telling.figures import Figures, Subject, head_lines
@@ -20,6 +21,9 @@ from log_debugger.telling.keybindings import UNBOUND, keys_help, keys_of
 
 LOOK_SECONDS = 1.0
 ROWS_MIN = 3
+COLUMNS_MIN = 20
+MARGIN_COLUMNS = 4
+"""The columns beside a trace: its padding, and the scroll bar."""
 SECTIONS = 3
 FRAME_ROWS = 2 * SECTIONS - 1
 """The titles of the sections, and the lines between them."""
@@ -30,6 +34,7 @@ RowKey = tuple[int, str]
 
 NO_ROW: RowKey = (-1, "")
 Line = tuple[Text, RowKey, Subject | None]
+Traced = Callable[[Subject, Callable[[], bool]], str]
 
 BINDINGS: Sequence[Binding] = (
     Binding("question_mark", "keys", "keys", key_display="?", tooltip="lists the keys"),
@@ -46,26 +51,37 @@ BINDINGS: Sequence[Binding] = (
 )
 
 
+def wrapped(line: str, columns: int) -> Iterator[str]:
+    """Yield the parts of `line`, none of which is wider than `columns`; Rich takes far too long for a long trace."""
+    while cell_len(line) > columns:
+        part = chop_cells(line, columns)[0]
+        end = part.rfind(" ", columns // 2) + 1 or len(part)
+        yield line[:end]
+        line = line[end:]
+    yield line
+
+
 class TopScreen(App[Exception]):
     """Shows the figures, and takes in new ones; its result is the error that ended it, if one did.
 
     Args:
         look: returns the newest figures. It is called in a thread, one call after the other.
-        traced: returns the trace of a subject. It is called in a thread of its own.
+        traced: returns the trace of a subject, or less once the function that it is given returns false. It is called
+            in a thread of its own.
     """
 
     CSS = """
     #head { height: auto; background: $primary; color: $text; padding: 0 1; }
     #body { padding: 0 1; }
     #figures { text-wrap: nowrap; text-overflow: ellipsis; }
-    #trace { display: none; }
+    #trace { display: none; padding: 0 1; }
     #note { height: auto; padding: 0 1; }
     """
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = [*BINDINGS]
 
-    def __init__(self, look: Callable[[], Figures], traced: Callable[[Subject], str]) -> None:
+    def __init__(self, look: Callable[[], Figures], traced: Traced) -> None:
         super().__init__()
         self.noted = ""
         self.opened: Subject | None = None  # its trace is shown
@@ -79,7 +95,7 @@ class TopScreen(App[Exception]):
         yield Static(id="head")
         with VerticalScroll(id="body", can_focus=False):
             yield Static(id="figures")
-            yield Static(id="trace")
+        yield Log(id="trace", auto_scroll=False)
         yield Static(id="note")
         yield Footer(compact=True)
 
@@ -120,7 +136,7 @@ class TopScreen(App[Exception]):
         """Choose another row, or scroll the trace."""
         self._note("")
         if self.opened is not None:
-            self.query_one("#body").scroll_relative(y=lines, animate=False)
+            self.query_one("#trace").scroll_relative(y=lines, animate=False)
             return
         rows = [key for _, key, subject in self._lines() if subject is not None]
         if rows:
@@ -140,9 +156,17 @@ class TopScreen(App[Exception]):
         self.run_worker(self._trace(subject), group="trace")
 
     async def _trace(self, subject: Subject) -> None:
-        text = await asyncio.to_thread(self._traced, subject)
-        if self.opened is subject:
+        text = await asyncio.to_thread(self._wrapped_trace, subject)
+        if self._is_wanted(subject):
             self._open(subject, text)
+
+    def _is_wanted(self, subject: Subject) -> bool:
+        return self.is_running and self.opened is subject
+
+    def _wrapped_trace(self, subject: Subject) -> str:
+        text = self._traced(subject, lambda: self._is_wanted(subject))
+        width = max(COLUMNS_MIN, self.size.width - MARGIN_COLUMNS)
+        return "\n".join(part for line in text.split("\n") for part in wrapped(line, width))
 
     def action_close(self) -> None:
         """Show the figures again."""
@@ -151,10 +175,10 @@ class TopScreen(App[Exception]):
     def _open(self, subject: Subject | None, text: str) -> None:
         self.opened = subject
         self._note("")
-        self.query_one("#trace", Static).update(Text(text))
-        self.query_one("#trace").display = subject is not None
-        self.query_one("#figures").display = subject is None
-        self.query_one("#body").scroll_home(animate=False)
+        trace = self.query_one("#trace", Log)
+        trace.clear().write_lines([text]).scroll_home(animate=False)
+        trace.display = subject is not None
+        self.query_one("#body").display = subject is None
 
     def _lines(self) -> list[Line]:
         """Return the lines of the figures; those with a subject can be chosen."""
@@ -172,7 +196,7 @@ class TopScreen(App[Exception]):
         return lines
 
     def _show(self) -> None:
-        if self._figures is None:
+        if self._figures is None or not self.is_running:  # it may have been left during a look
             return
         lines = self._lines()
         keys = [key for _, key, _ in lines]

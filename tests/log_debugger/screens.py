@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from types import TracebackType
 from unittest import mock
 
 from textual.pilot import Pilot
-from textual.widgets import Static
+from textual.widgets import Log
 
 from log_debugger.commands import top
 from log_debugger.commands.top import LogWatch, traced
@@ -98,6 +99,11 @@ def printed(log: str, since_ms: int) -> list[str]:
         return run_ok("top", log, "--once").lines
 
 
+def squeezed(text: str) -> str:
+    """Return `text` without white space, since that depends on the width of the screen."""
+    return "".join(text.split())
+
+
 class Shows:
     """A screen of 80 columns and 24 lines over a log."""
 
@@ -111,16 +117,16 @@ class Shows:
         await self._pilot.pause()
         return [strip.text.strip() for strip in self.app.screen._compositor.render_strips()]
 
-    async def trace(self) -> list[str]:
-        """Press Enter; return the lines of the trace, also those beyond the screen."""
+    async def trace(self) -> str:
+        """Press Enter; return the trace, also what is beyond the screen, as `squeezed` does."""
         await self.press("enter")
-        return str(self.app.query_one("#trace", Static).content).splitlines()
+        return squeezed("".join(self.app.query_one("#trace", Log).lines))
 
 
 def on_screen(log: str, work: Callable[[Shows], Awaitable[None]], clock: Clock | None = None) -> Exception | None:
     """Do something with the screen over `log`; return the error that ended it, if one did."""
     with closing(open_source(log)) as source:
-        app = TopScreen(LogWatch(source, clock or Clock(50_000)).look, lambda subject: traced(log, subject))
+        app = TopScreen(LogWatch(source, clock or Clock(50_000)).look, partial(traced, log))
 
         async def worked() -> None:
             async with app.run_test(size=(80, 24)) as pilot:

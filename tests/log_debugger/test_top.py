@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import sys
@@ -12,6 +13,7 @@ from unittest import mock
 
 import apsw
 import pytest
+from rich.cells import cell_len
 
 from broker.errors import UsageError
 from events.commands import AdoptPolicy, LeaveQueue
@@ -21,12 +23,12 @@ from events.log import LogUnavailableError, OperationRecord, UnusableLogError
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from log_debugger.commands import top
-from log_debugger.commands.top import LogWatch
+from log_debugger.commands.top import LogWatch, traced
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import SqliteSource, open_source
-from log_debugger.telling.figures import REFUSALS_MS, ROWS_MAX, Figures, figures_of
+from log_debugger.telling.figures import REFUSALS_MS, ROWS_MAX, Figures, Subject, figures_of
 from log_debugger.telling.keybindings import KEY_NAMES, UNBOUND, keys_of
-from log_debugger.telling.top_screen import BINDINGS
+from log_debugger.telling.top_screen import BINDINGS, TopScreen, wrapped
 from log_debugger.terminal import Terminal
 from projections.state import State, fold
 from tests.log_debugger.logs import (
@@ -44,7 +46,7 @@ from tests.log_debugger.logs import (
     run_ok,
     trimmed,
 )
-from tests.log_debugger.screens import Clock, RunningScreen, Shows, on_screen, printed
+from tests.log_debugger.screens import Clock, RunningScreen, Shows, on_screen, printed, squeezed
 
 COMMITS = conversation().commits
 REFUSED = OperationRecord("refused", START_MS + 44_000, 5, BOB, "send_message", "rate_limited")
@@ -249,7 +251,7 @@ def test_enter_leads_to_the_trace_of_a_line_and_escape_back(log: str) -> None:
         assert shows.app.noted == "no line is chosen: ↓ leads to the first"
         for which in (("--connection", "0a1b"), ("--room", "2370"), ("--connection", "Bob")):
             assert sum(line.startswith("> ") for line in await shows.press("down")) == 1
-            assert await shows.trace() == run_ok("trace", log, *which).lines
+            assert await shows.trace() == squeezed(run_ok("trace", log, *which).out)
             assert shows.app.opened is not None
             assert "longest waits" in await shows.press("enter", "escape")
         assert "longest waits" in await shows.press("down")
@@ -271,14 +273,32 @@ def test_a_long_trace_can_be_scrolled(log: str) -> None:
     on_screen(log, work)
 
 
+def test_a_trace_that_is_no_longer_wanted_ends(log: str) -> None:
+    """So leaving it costs no more work, however long the log."""
+    subject = Subject("room", ROOM)
+    assert traced(log, subject, lambda: True) == run_ok("trace", log, "--room", "2370").out
+    assert traced(log, subject, lambda: False) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["", "short", "one two three four five", "x" * 41, "words then " + "x" * 41, "你好" * 30]
+)
+def test_a_long_line_of_a_trace_goes_on_below(text: str) -> None:
+    """Nothing is lost, no part is wider than the screen, and words stay whole where there is place for them."""
+    parts = [*wrapped(text, 20)]
+    assert "".join(parts) == text
+    assert all(cell_len(part) <= 20 for part in parts)
+    assert all(cell_len(part) > 10 for part in parts[:-1])
+    assert [*wrapped("one two three four five", 20)] == ["one two three four ", "five"]
+
+
 def test_a_person_whom_the_log_does_not_know_has_no_trace(tmp_path: Path) -> None:
     """A refusal may be all that is known; the answer is one line."""
     log = filed(tmp_path / "log.db", COMMITS[:5], (), [REFUSED._replace(connection_id=DAN)])
 
     async def work(shows: Shows) -> None:
         assert "> 1 rate_limited, the last 6.0 s ago: ?·6f5d9 send_message" in await shows.press("end")
-        (says,) = await shows.trace()
-        assert says.startswith(f'there is no connection "{DAN}" in this log; ')
+        assert (await shows.trace()).startswith(f'thereisnoconnection"{DAN}"inthislog;')
 
     on_screen(log, work)
 
@@ -410,6 +430,20 @@ def test_a_log_that_was_rolled_back_ends_it(log: str) -> None:
     error = on_screen(log, work)
     assert isinstance(error, UnusableLogError)
     assert "no longer holds the commit at position 5" in str(error)
+
+
+def test_a_look_that_ends_after_the_screen_shows_nothing(log: str) -> None:
+    """The widgets are gone by then."""
+    with closing(open_source(log)) as source:
+        app = TopScreen(LogWatch(source, Clock(50_000)).look, lambda subject, is_wanted: "")
+
+        async def left() -> None:
+            async with app.run_test():
+                await app.workers.wait_for_complete()
+            app.action_look()
+            await app.workers.wait_for_complete()
+
+        asyncio.run(left())
 
 
 def test_it_looks_by_itself_in_a_real_terminal(log: str) -> None:
