@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import TextIO
 
 from broker.errors import UsageError
 from broker.verification.safe_text import safe
@@ -128,10 +129,10 @@ class _LeftError(Exception):
 
 
 class _TraceTerminal(Terminal):
-    """A terminal that keeps the output; in place of showing progress, it ends what is no longer wanted."""
+    """A terminal that ends what is no longer wanted, in place of showing progress."""
 
-    def __init__(self, is_wanted: Callable[[], bool]) -> None:
-        super().__init__(io.StringIO(), io.StringIO())
+    def __init__(self, out: TextIO, is_wanted: Callable[[], bool]) -> None:
+        super().__init__(out, io.StringIO())
         self._is_wanted = is_wanted
 
     @contextmanager
@@ -148,14 +149,14 @@ def traced(log: str, subject: Subject, is_wanted: Callable[[], bool]) -> str:
     """Return what `trace` prints about `subject`, or why it can't; nothing once `is_wanted` returns false."""
     options = argparse.Namespace(log=log, connection=None, room=None, pair=None, when=None, json=False)
     setattr(options, subject.kind, subject.id)
-    terminal = _TraceTerminal(is_wanted)
+    printed = io.StringIO()
     try:
-        trace.run(options, terminal)
+        trace.run(options, _TraceTerminal(printed, is_wanted))
     except _LeftError:
         return ""
     except (UsageError, *LOG_ERRORS) as error:
-        terminal.line(safe(" ".join(str(error).split())))
-    return terminal.out.getvalue()
+        printed.write(safe(" ".join(str(error).split())))
+    return printed.getvalue()
 
 
 def _conversations(source: Source, state: State) -> Conversations:

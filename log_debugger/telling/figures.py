@@ -18,7 +18,8 @@ from projections.rooms import Room
 from projections.state import State
 
 RATE_MS = 60_000
-"""The time over which commits a second are counted."""
+"""The time over which commits a second are counted, as far as looks at the log allow."""
+ROUGHLY_MS = 5_000
 REFUSALS_MS = 600_000
 """The time of which refusals are counted."""
 ROWS_MAX = 50
@@ -65,6 +66,7 @@ class Figures(NamedTuple):
     waiting: int
     rooms_open: int
     commits_a_second: float
+    rate_ms: int  # the time over which these were counted: `RATE_MS`, or longer after an outage
     sections: Sequence[Section]  # the longest waits, the rooms with most messages, the refusals by code
     away: str | None = None  # since when the store is away, and why; the rest is then that of before
 
@@ -89,6 +91,7 @@ def figures_of(
     """
     (from_ms, from_position), (now_ms, position) = passed[0], passed[-1]
     at_ms = max(now_ms, state.at_ms)  # the clock of a broker may be ahead
+    rate_ms = max(1_000, now_ms - from_ms)
     waits = [*_waits(names, state, at_ms)]
     rooms = [*_rooms(names, state, conversations, at_ms)]
     counted = [record for record in refused if record.at_ms > now_ms - REFUSALS_MS]
@@ -100,7 +103,8 @@ def figures_of(
         state.at_ms if position else None,
         len(state.queue),
         state.rooms.open_count,
-        1_000 * (position - from_position) / max(1_000, now_ms - from_ms),
+        1_000 * (position - from_position) / rate_ms,
+        rate_ms,
         [
             Section("longest waits" if waits else "nobody waits", waits, len(state.queue)),
             Section("most messages" if rooms else "no room is open", rooms, state.rooms.open_count),
@@ -117,7 +121,8 @@ def head_lines(figures: Figures) -> Iterator[str]:
     when = f", last commit {timestamp(last)} ({span(figures.at_ms - last)} ago)" if last is not None else ", no commit"
     yield safe(figures.log)
     yield f"position {figures.position:,}{when}"
-    rate = f"{figures.commits_a_second:.1f} commits a second in the last minute"
+    over = "minute" if abs(figures.rate_ms - RATE_MS) < ROUGHLY_MS else span(figures.rate_ms)
+    rate = f"{figures.commits_a_second:.1f} commits a second in the last {over}"
     yield f"{figures.waiting:,} waiting, {count(figures.rooms_open, 'room')} open, {rate}"
 
 

@@ -171,6 +171,7 @@ class TopScreen(App[Exception]):
     def action_close(self) -> None:
         """Show the figures again."""
         self._open(None, "")
+        self.call_after_refresh(self._show)  # there is place for rows again
 
     def _open(self, subject: Subject | None, text: str) -> None:
         self.opened = subject

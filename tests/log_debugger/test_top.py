@@ -339,6 +339,8 @@ def test_each_kind_of_line_has_its_place_on_a_small_screen(tmp_path: Path) -> No
         assert [line[:8] for line in lines if line.startswith(">")] == ["> 1 code"]
         assert lines[-1].startswith("? keys")
         assert lines[-1].endswith("q quit")
+        assert await shows.press("enter") != lines
+        assert await shows.press("escape") == lines
 
     on_screen(log, work)
 
@@ -406,6 +408,7 @@ def test_a_store_that_goes_away_is_waited_for(log: str, outage: list[bool]) -> N
         clock.since_ms = 430_000
         back = await shows.press("r")
         assert "position 7, last commit 2026-09-21T14:20:20.000Z (10.0 s ago)" in back
+        assert "0 waiting, 0 rooms open, 0.0 commits a second in the last 6 min 20 s" in back
         assert not any("AWAY" in line for line in back)
 
     on_screen(log, work, clock)
