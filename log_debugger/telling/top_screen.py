@@ -89,6 +89,7 @@ class TopScreen(App[Exception]):
         self._figures: Figures | None = None
         self._is_looking = False
         self._chosen: RowKey | None = None
+        self._rows_max = ROWS_MIN  # in each section
 
     def compose(self) -> ComposeResult:
         """Lay out the screen (called by Textual)."""
@@ -106,7 +107,7 @@ class TopScreen(App[Exception]):
 
     def on_resize(self, event: Resize) -> None:
         """Show as many rows as there is place for (called by Textual)."""
-        self.call_after_refresh(self._show)
+        self._show()
 
     def on_key(self, event: Key) -> None:
         """Report an unbound key (called by Textual)."""
@@ -171,7 +172,7 @@ class TopScreen(App[Exception]):
     def action_close(self) -> None:
         """Show the figures again."""
         self._open(None, "")
-        self.call_after_refresh(self._show)  # there is place for rows again
+        self._show()
 
     def _open(self, subject: Subject | None, text: str) -> None:
         self.opened = subject
@@ -185,12 +186,11 @@ class TopScreen(App[Exception]):
         """Return the lines of the figures; those with a subject can be chosen."""
         if self._figures is None:
             return []
-        rows_max = max(ROWS_MIN, (self.query_one("#body").size.height - FRAME_ROWS) // SECTIONS)
         lines: list[Line] = []
         for number, section in enumerate(self._figures.sections):
             lines += [(Text(), NO_ROW, None)] if number else []
             lines.append((Text(section.title, "bold"), NO_ROW, None))
-            for row in section.cut(rows_max):
+            for row in section.cut(self._rows_max):
                 key = (number, row.key)
                 mark, style = (">", "reverse") if key == self._chosen else (" ", "")
                 lines.append((Text(f"{mark} {row.text}", style), key, row.subject))
@@ -199,15 +199,21 @@ class TopScreen(App[Exception]):
     def _show(self) -> None:
         if self._figures is None or not self.is_running:  # it may have been left during a look
             return
+        self.query_one("#head", Static).update(Text("\n".join(head_lines(self._figures))))
+        self.call_after_refresh(self._show_rows)  # the head may have become higher
+
+    def _show_rows(self) -> None:
+        if self.opened is not None or not self.is_running:
+            return
+        body = self.query_one("#body")
+        self._rows_max = max(ROWS_MIN, (body.size.height - FRAME_ROWS) // SECTIONS)
         lines = self._lines()
         keys = [key for _, key, _ in lines]
-        self.query_one("#head", Static).update(Text("\n".join(head_lines(self._figures))))
         self.query_one("#figures", Static).update(Text("\n").join(text for text, _, _ in lines))
         if self._chosen not in keys:
             self._chosen = None
-        elif self.opened is None:
-            row = Region(0, keys.index(self._chosen), 1, 1)
-            self.query_one("#body").scroll_to_region(row, animate=False)
+        else:
+            body.scroll_to_region(Region(0, keys.index(self._chosen), 1, 1), animate=False)
 
     def _note(self, text: str) -> None:
         self.noted = text

@@ -224,7 +224,7 @@ def test_the_screen_takes_in_what_comes(log: str) -> None:
         clock.since_ms = 61_000
         after = await shows.press("r")
         assert "position 6, last commit 2026-09-21T14:14:20.000Z (1.0 s ago)" in after
-        assert "0 waiting, 1 room open, 0.1 commits a second in the last minute" in after
+        assert "0 waiting, 1 room open, 0.1 commits a second in the last 1 min 11 s" in after
         assert "r_91aa Anonymous·0a1b and Bob·b6cd: 0 messages in 1.0 s" in after
         assert "2 rate_limited, the last 500 ms ago: Bob·b6cd send_message" in after
 
@@ -339,7 +339,7 @@ def test_each_kind_of_line_has_its_place_on_a_small_screen(tmp_path: Path) -> No
         assert [line[:8] for line in lines if line.startswith(">")] == ["> 1 code"]
         assert lines[-1].startswith("? keys")
         assert lines[-1].endswith("q quit")
-        assert await shows.press("enter") != lines
+        assert lines != await shows.press("enter", "r")
         assert await shows.press("escape") == lines
 
     on_screen(log, work)
