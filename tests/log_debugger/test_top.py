@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 import io
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from unittest import mock
 
 import apsw
 import pytest
 from rich.cells import cell_len
+from textual.widgets import Log
 
 from broker.errors import UsageError
 from events.commands import AdoptPolicy, LeaveQueue
@@ -46,7 +49,7 @@ from tests.log_debugger.logs import (
     run_ok,
     trimmed,
 )
-from tests.log_debugger.screens import Clock, RunningScreen, Shows, on_screen, printed, squeezed
+from tests.log_debugger.screens import SECONDS_MAX, Clock, RunningScreen, Shows, on_screen, printed, squeezed
 
 COMMITS = conversation().commits
 REFUSED = OperationRecord("refused", START_MS + 44_000, 5, BOB, "send_message", "rate_limited")
@@ -292,6 +295,33 @@ def test_a_long_line_of_a_trace_goes_on_below(text: str) -> None:
     assert [*wrapped("one two three four five", 20)] == ["one two three four ", "five"]
 
 
+def test_a_trace_that_comes_too_late_is_not_shown(log: str) -> None:
+    """It is told that it is no longer wanted once Esc has led back."""
+    ended = Event()
+
+    def never(subject: Subject, is_wanted: Callable[[], bool]) -> str:
+        deadline = time.monotonic() + SECONDS_MAX
+        while is_wanted():
+            assert time.monotonic() < deadline
+            time.sleep(0)  # lets the screen go on
+        ended.set()
+        return "too late"
+
+    async def left() -> None:
+        async with app.run_test() as pilot:
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            await pilot.press("down", "enter", "escape")
+            await app.workers.wait_for_complete()
+            assert ended.is_set()
+            assert app.opened is None
+            assert "too late" not in app.query_one("#trace", Log).lines
+
+    with closing(open_source(log)) as source:
+        app = TopScreen(LogWatch(source, Clock(50_000)).look, never)
+        asyncio.run(left())
+
+
 def test_a_person_whom_the_log_does_not_know_has_no_trace(tmp_path: Path) -> None:
     """A refusal may be all that is known; the answer is one line."""
     log = filed(tmp_path / "log.db", COMMITS[:5], (), [REFUSED._replace(connection_id=DAN)])
@@ -346,9 +376,9 @@ def test_each_kind_of_line_has_its_place_on_a_small_screen(tmp_path: Path) -> No
 
 
 def test_names_can_not_control_the_terminal(tmp_path: Path) -> None:
-    """Markup and escapes are only shown."""
+    """Markup and escapes are only shown, those in the log's own name too."""
     script = Script().enters(0, ANN, "[red]Ann[/red]\x1b[2J", "[b]\x07")
-    log = filed(tmp_path / "log.db", script.commits)
+    log = filed(tmp_path / "[b]\x1b[2J.db", script.commits)
 
     async def work(shows: Shows) -> None:
         (shown,) = (line for line in await shows.press("r") if "6f5d" in line)
@@ -356,7 +386,9 @@ def test_names_can_not_control_the_terminal(tmp_path: Path) -> None:
         assert not any("\x1b" in line for line in await shows.press("down", "enter"))
 
     on_screen(log, work)
-    assert '  "[red]Ann[/red]\\u001b[2J"·6f5d for 0 s, since 2026-09-21T14:13:20.000Z ("[b]\\u0007")' in printed(log, 0)
+    lines = printed(log, 0)
+    assert lines[0].endswith("/[b]\N{REPLACEMENT CHARACTER}[2J.db")
+    assert '  "[red]Ann[/red]\\u001b[2J"·6f5d for 0 s, since 2026-09-21T14:13:20.000Z ("[b]\\u0007")' in lines
 
 
 def test_every_key_is_listed(log: str) -> None:
