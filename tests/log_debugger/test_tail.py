@@ -62,6 +62,16 @@ def test_an_earlier_place_can_be_named(tmp_path: Path, log: str) -> None:
     assert [line[:7].strip() for line in more] == ["5", "6", "7", "8", "9"]
 
 
+def test_a_place_before_the_trim_begins_where_the_log_does(tmp_path: Path) -> None:
+    """The first line says so, as that of replay; a place in the log has no such line."""
+    log = trimmed(tmp_path / "log.db", conversation(), fold(COMMITS[:3]))
+    replayed = run_ok("replay", log).lines
+    assert "the log begins here: what was before is gone" in replayed[0]
+    assert tailed(log, "--from", "2", meanwhile=[]).lines == replayed[:7]
+    assert tailed(log, "--from", "4", meanwhile=[]).lines == replayed[1:7]
+    assert tailed(log, "--from", "2", "--json", meanwhile=[]).objects[0]["base"]["position"] == 3
+
+
 @pytest.mark.parametrize(
     ("where", "says"),
     [

@@ -291,10 +291,11 @@ def test_a_trimmed_life_begins_at_the_base(tmp_path: Path) -> None:
     lines = run_ok("trace", log, "--room", "2370").lines
     assert lines[:3] == [
         f"the life of {ROOM}",
-        "what was before position 4 is gone from the log; there it was:",
+        "the log was trimmed up to position 3, where this was known:",
         f"  r_2370 is {ROOM}",
     ]
     assert [line[:7].strip() for line in lines if line[:7].strip().isdecimal()] == ["4", "6"]
+    assert "in all, after position 3" in lines
     assert run_ok("trace", log, "--room", "2370", "--json").objects[0]["base"]["room"]["opened_position"] == 2
 
 
