@@ -13,15 +13,27 @@ import pytest
 
 from events.commit import EMPTY_TIP, Commit
 from events.ids import ConnectionId
-from events.log import LogUnavailableError, Snapshot
+from events.log import LogUnavailableError, OperationRecord, Snapshot
 from events.sqlite.file import SqliteFile
+from log_debugger.commands.tail import PAGES_A_LOOK
 from log_debugger.reading.following import Follower
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import SqliteSource, open_source
 from log_debugger.reading.store_source import LogTrimmedError
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
-from tests.log_debugger.logs import NEXT_ROOM, Script, conversation, dumped, filed, run_command, run_ok, trimmed
+from tests.log_debugger.logs import (
+    BOB,
+    NEXT_ROOM,
+    START_MS,
+    Script,
+    conversation,
+    dumped,
+    filed,
+    run_command,
+    run_ok,
+    trimmed,
+)
 from tests.log_debugger.tails import running_tail, tailed
 
 COMMITS = conversation().commits
@@ -63,12 +75,13 @@ def test_an_earlier_place_can_be_named(tmp_path: Path, log: str) -> None:
 
 
 def test_a_place_before_the_trim_begins_where_the_log_does(tmp_path: Path) -> None:
-    """The first line says so, as that of replay; a place in the log has no such line."""
+    """The first line says so, as that of replay; a later place has no such line."""
     log = trimmed(tmp_path / "log.db", conversation(), fold(COMMITS[:3]))
     replayed = run_ok("replay", log).lines
     assert "the log begins here: what was before is gone" in replayed[0]
     assert tailed(log, "--from", "2", meanwhile=[]).lines == replayed[:7]
-    assert tailed(log, "--from", "4", meanwhile=[]).lines == replayed[1:7]
+    assert [line[:7].strip() for line in tailed(log, "--from", "5", meanwhile=[]).lines] == ["5", "6", "7", "8", "9"]
+    assert tailed(log, meanwhile=[]).lines == []
     assert tailed(log, "--from", "2", "--json", meanwhile=[]).objects[0]["base"]["position"] == 3
 
 
@@ -147,6 +160,52 @@ def test_a_dump_is_refused(tmp_path: Path) -> None:
         assert "is a dump, and does not grow: replay tells it; tail follows sqlite:PATH" in answer.err
 
 
+def test_notes_are_told_between_the_commits_as_they_come(tmp_path: Path, log: str) -> None:
+    """Lines and objects are those of `replay`; what was there before is not told, and nothing twice."""
+    notes = [
+        OperationRecord("started", START_MS - 100, 0),
+        OperationRecord("stopped", START_MS + 46_000, 5),
+        OperationRecord("started", START_MS + 47_000, 5),
+        OperationRecord("refused", START_MS + 61_000, 6, BOB, "send_message", "room_not_found"),
+        OperationRecord("refused", START_MS + 61_000, 6, BOB, "send_message", "room_not_found"),
+        OperationRecord("started", START_MS + 62_000, 6),
+    ]
+
+    def noted(some: Sequence[OperationRecord]) -> Callable[[], None]:
+        def note() -> None:
+            with SqliteFile(tmp_path / "log.db", "share") as broker:
+                broker.record((), some)
+
+        return note
+
+    noted(notes[:2])()
+    look: list[Callable[[], None]] = [lambda: None] * PAGES_A_LOOK
+    meanwhile = [noted(notes[2:3]), *look, appends(tmp_path, COMMITS[5:6]), noted(notes[3:4]), noted(notes[4:5])]
+    told = tailed(log, meanwhile=[*meanwhile, noted(notes[5:]), *look, appends(tmp_path, COMMITS[6:])], lines=8)
+    replayed = run_ok("replay", log).lines
+    assert told.lines == [line.replace("2 messages in 18.8 s", "0 messages or more") for line in replayed[7:15]]
+    assert told.lines[4].endswith("the broker starts, with no note of an orderly end before")
+    objects = tailed(log, "--json", "--from", "1", meanwhile=[], lines=15).objects
+    assert [one.get("note") for one in objects[1:]] == [
+        one.get("note") for one in run_ok("replay", log, "--json").objects[1:-1]
+    ]
+    bobs = run_ok("replay", log, "--connection", "Bob").lines
+    assert tailed(log, "--from", "1", "--connection", "Bob", meanwhile=[], lines=8).lines == bobs[: bobs.index("")]
+    assert sum(line.endswith("is refused send_message: room_not_found") for line in bobs) == 2
+
+
+def test_notes_of_a_log_without_commits_wait_for_the_first(tmp_path: Path) -> None:
+    """Times count from the first commit."""
+    log = filed(tmp_path / "log.db", [], (), [OperationRecord("started", START_MS - 100, 0)])
+
+    def begin() -> None:
+        with SqliteFile(tmp_path / "log.db", "share") as broker:
+            broker.append(COMMITS[:1], expected=EMPTY_TIP)
+
+    told = tailed(log, "--from", "0", meanwhile=[lambda: None, begin], lines=2).lines
+    assert told == tailed(log, "--from", "1", meanwhile=[], lines=2).lines == run_ok("replay", log).lines[:2]
+
+
 def test_a_store_that_goes_away_is_waited_for_and_told_once(tmp_path: Path, log: str) -> None:
     """Nothing is lost, nothing comes twice; the second time it is told again."""
     is_away = [True, True, False, True, False]
@@ -200,12 +259,6 @@ def test_a_commit_that_does_not_follow_ends_it(tmp_path: Path, log: str) -> None
     assert answer.status == 2
     assert [line[:7].strip() for line in answer.lines] == ["6"]
     assert "the commit at position 7 was altered" in answer.err
-
-
-def test_a_trimmed_log_is_told_from_its_base(tmp_path: Path) -> None:
-    """A position before it is as good as the first."""
-    log = trimmed(tmp_path / "log.db", conversation(), fold(COMMITS[:4]))
-    assert [line[:7].strip() for line in tailed(log, "--from", "1", meanwhile=[]).lines] == ["5", "6", "7", "8", "9"]
 
 
 @pytest.mark.slow
