@@ -210,7 +210,7 @@ def test_a_file_that_was_loaded_has_notes_of_what_came_later(tmp_path: Path, mon
     with closing(SqliteFile(tmp_path / "log.db", "write")) as broker:
         broker.append(script.commits[4:], expected=script.commits[3].tip)
         broker.record([DeliveryRecord(4, BOB, "inbox", START_MS + 60_000)])
-    not_noted = "is not noted: the notes of this log begin behind position 4"
+    not_noted = "is not noted: the notes of this log begin after position 4"
     assert [line.strip() for line in run_ok("trace", log, "--room", "2370").lines if "handed" in line] == [
         f"whether it was handed to Ann·6f5d {not_noted}",
         f"whether it was handed to Bob·b6cd {not_noted}",
