@@ -293,6 +293,7 @@ NO_NAME = f"is no name of a filter, which are {', '.join(NAMES)} and policy.FIEL
         ("waiting <> 1", "9: <> is no sign here; did you mean !=?"),
         ("waiting => 1", "9: => is no sign here; did you mean >=?"),
         ("waiting \u2265 1", "9: \u2265 is no sign here; did you mean >=?"),
+        ("person == \u201cAnn\u201d", '11: \u201c is no sign here; did you mean "?'),
         ("waiting is 1", "9: is is no sign here; did you mean ==?"),
         ("text contains chess", '6: contains is no sign here; did you mean in, as in "chess" in text?'),
         ("text =~ chess", '6: =~ is no sign here; did you mean in, as in "chess" in text?'),
