@@ -7,10 +7,11 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from events.log import UnusableLogError
 from events.nats.layout import Layout
+from events.store_url import split_url
 
 DEFAULT_NAME = "chat"
 DEFAULT_PORT = 4222
@@ -52,10 +53,7 @@ def parse(url: str) -> Address:
     Raises:
         UnusableLogError: it is malformed; the text says how it should look, without its password.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise _malformed(f"is malformed ({error})") from None
+    parts = split_url(url)
     is_tls = parts.scheme == "tls"
     query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     known = _OPTIONS | _TLS_OPTIONS if is_tls else _OPTIONS
@@ -71,7 +69,7 @@ def parse(url: str) -> Address:
     user, password, token = _credentials(credentials)
     return Address(
         name,
-        tuple(_server(host) for host in hosts.split(",")),
+        tuple(_server(host) for host in (hosts or "localhost").split(",")),
         user,
         password,
         token,
@@ -92,7 +90,7 @@ def _credentials(text: str) -> tuple[str | None, str | None, str | None]:
 
 
 def _server(text: str) -> str:
-    found = _HOST.fullmatch(text or "localhost")
+    found = _HOST.fullmatch(text)
     port = int((found and found["port"]) or DEFAULT_PORT)
     if found is None or not 0 < port < 65_536:
         raise _malformed("has a host or a port that is none")
