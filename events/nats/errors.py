@@ -19,7 +19,11 @@ GONE = "the log is gone from NATS; restore it, or start again"
 RESTORE = "restore it from a backup"
 NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
 
-_CREDENTIALS = ("authorization violation", "authentication", "user authentication", "account")
+NO_LEADER = 10008
+"""The server's code for a cluster without a leader, as far as it knows."""
+
+_CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked")
+"""Refusals of a user, in a server's words. It also refuses a slow one, or one too many, for now."""
 
 
 INBOX = "_INBOX_"
@@ -89,7 +93,16 @@ def reason_of(error: BaseException) -> str:
         return f"NATS can't be reached: {os.strerror(error.errno)}"  # asyncio's own text has the host in it
     if isinstance(error, errors.MaxPayloadError):
         return "NATS refuses: a message is larger than its max_payload"
+    if type(error) is errors.Error:  # in the server's own words
+        return f"NATS refuses: {_short(error).removeprefix('nats: ').strip(chr(39)).lower()}"
     return "NATS can't be reached: no connection"
+
+
+def is_cut_off(error: BaseException) -> bool:
+    """Return whether a request may have failed since its server does not reach the others of its cluster."""
+    if isinstance(error, APIError):
+        return error.err_code == NO_LEADER
+    return isinstance(error, TimeoutError | errors.NoRespondersError | NoStreamResponseError)
 
 
 def _refuses_credentials(error: BaseException) -> bool:

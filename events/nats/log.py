@@ -170,7 +170,9 @@ class NatsLog:
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
         """Redact the texts at `positions`; see `EventLog.redact`. Their bytes are overwritten in the server's files.
 
-        Servers of a cluster have them in their Raft logs until they compact those by themselves.
+        Servers of a cluster have them in their Raft logs until they compact those by themselves. A server that crashes
+        after it has noted a deletion, and before it has overwritten the bytes, keeps those until it compacts their
+        file: it takes the message for deleted then, and erases no deleted one.
         """
         for start in range(0, len(positions), redaction.REDACTED_AT_ONCE):
             page = positions[start : start + redaction.REDACTED_AT_ONCE]

@@ -38,7 +38,7 @@ async def _put_stand_in(nats: Nats, layout: Layout, position: Position) -> Posit
     """Store the redacted commit for the one at `position`, and return it; 0 if redaction does not change it."""
     found = await stored(nats, layout.log_stream, {"seq": position})
     if found is None:
-        return 0  # trimmed, redacted, or not there yet
+        return 0  # trimmed, redacted, or not there yet; or deleted by a server that crashed before it erased it
     entry = entry_of(position, found.headers, found.data)
     try:
         redacted = redact_line(entry.line)
