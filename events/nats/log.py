@@ -185,13 +185,16 @@ class NatsLog:
     async def record(
         self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
     ) -> None:
-        """Store the records, if they can be; see `EventLog.record`."""
+        """Store the records, if they can be; see `EventLog.record`.
+
+        They are several messages. The ends of brokers are in one of the last, as the proof that all before were stored.
+        """
         layout = self._layout
         drafts = _drafts(layout.deliveries_subject, delivery_records)
         others = [one for one in operation_records if one.kind not in ("refused", "running")]
         refusals = [one for one in operation_records if one.kind == "refused"]
-        drafts += _drafts(layout.operations_subject("other"), others)
         drafts += _drafts(layout.operations_subject("refused"), refusals)
+        drafts += _drafts(layout.operations_subject("other"), others)
         for record in operation_records:
             if record.kind == "running":
                 (draft,) = _drafts(layout.operations_subject(f"running.{record.broker}"), [record])

@@ -123,6 +123,18 @@ async def stored(nats: Nats, stream: str, request: Mapping[str, Any]) -> Message
     return Message(found["seq"], {name: value.strip() for name, _, value in lines}, data, found["time"])
 
 
+async def subjects(nats: Nats, stream: str, pattern: str) -> list[str]:
+    """Return the subjects of the messages of `stream`, as far as they match. A server answers with 100,000 at once."""
+    found: list[str] = []
+    while True:
+        request = {"subjects_filter": pattern, "offset": len(found)}
+        answer = await api(nats, f"STREAM.INFO.{stream}", request)
+        some = answer["state"].get("subjects") or {}
+        found += some
+        if not some or len(found) >= answer.get("total", 0):
+            return found
+
+
 async def erase(nats: Nats, stream: str, sequences: Sequence[int]) -> None:
     """Delete messages of `stream`, and overwrite their bytes; missing ones are skipped."""
     for sequence in sequences:

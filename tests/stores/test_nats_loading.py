@@ -14,6 +14,7 @@ from events.nats import streams
 from events.nats.layout import Layout
 from events.nats.loader import NatsLoader
 from events.nats.open import open_loading, open_log, open_reader
+from events.nats.requests import api
 from tests.stores.nats_logs import new_name, opened, within
 from tests.support.engines.nats import nats_server
 from tests.support.log_contract import PickledStates, all_of, chain
@@ -28,7 +29,7 @@ async def begun(url: str, commits: Sequence[Commit]) -> NatsLoader:
 
 def cut_short(after: int) -> Callable[..., Any]:
     """Return requests that fail after some deletions of streams."""
-    api, left = streams.api, after
+    left = after
 
     async def cut(nats: Any, subject: str, request: Mapping[str, Any] | None = None) -> Any:
         nonlocal left
