@@ -16,6 +16,7 @@ from nats.js.errors import NotFoundError
 
 from events.log import LogUnavailableError
 from events.nats.address import Address
+from events.nats.credentials import Credentials, read_credentials
 from events.nats.errors import ERRORS, INBOX, at_start, is_cut_off, rights_of, unavailable
 
 CONNECT_SECONDS = 5.0
@@ -55,6 +56,15 @@ class Connection:
             self._check_tls(address)  # before it is sent
             return address.password or address.token or ""
 
+        def credentials() -> Credentials:
+            assert address.credentials is not None
+            self._check_tls(address)
+            try:
+                return read_credentials(address.credentials)
+            except (OSError, ValueError):
+                raise LogUnavailableError("the file of creds= can't be read now; put it back") from None
+
+        has_file = address.credentials is not None
         await self.nats.connect(
             [server],
             allow_reconnect=False,
@@ -68,6 +78,8 @@ class Connection:
             user=address.user,
             password=password if address.user is not None else None,
             token=password if address.token is not None else None,
+            user_jwt_cb=(lambda: credentials().jwt) if has_file else None,
+            signature_cb=(lambda challenge: credentials().signature(challenge)) if has_file else None,
             tls=address.tls,
         )
         self._check_tls(address)

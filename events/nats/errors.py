@@ -65,7 +65,9 @@ def unavailable(error: BaseException) -> LogUnavailableError:
 def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
     """Return the error for a refusal of the first requests: unusable, if waiting does not help."""
     if _refuses_credentials(error):
-        return UnusableLogError("NATS refuses the user, the password or the token of the log's URL; check them")
+        return UnusableLogError(
+            "NATS refuses the user, the password, the token or the file of creds= in the log's URL; check them"
+        )
     if isinstance(error, ssl.SSLError):
         return UnusableLogError(f"no TLS with NATS ({_tls_fault(error)}); check the certificates, and ssl_ca_certs=")
     if isinstance(error, errors.SecureConnWantedError):
