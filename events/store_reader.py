@@ -9,6 +9,8 @@ from events.commit import Tip
 from events.ids import ConnectionId, Position
 from events.log import DeliveryRecord, OperationRecord, Snapshot, StateCodec
 
+CLOCKS_DIFFER_MS = 60_000
+
 
 class StoreReader(Protocol):
     """A log's reader; it needs no more than the right to read.
@@ -60,8 +62,12 @@ class StoreReader(Protocol):
         """
         ...
 
-    async def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return the operation records from the base on, by time; `None` if the store has no room for them yet."""
+    async def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
+        """Return the operation records of Unix time `since_ms` or later, from the base on, by time.
+
+        Return `None` if the store has no room for them yet. Late records are found if the clocks of the brokers and of
+        the store differ by less than `CLOCKS_DIFFER_MS`.
+        """
         ...
 
     async def close(self) -> None:

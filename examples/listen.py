@@ -1,4 +1,4 @@
-"""Print the acts of a stranger: python examples/listen.py [URL]."""
+"""Print the acts of a stranger: python examples/listen.py [URL], else of http://127.0.0.1:8000/mcp."""
 
 import asyncio
 import sys

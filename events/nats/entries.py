@@ -15,6 +15,7 @@ from nats.js.errors import APIError, NotFoundError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, Position
+from events.known_commits import KnownCommits
 from events.nats import meta
 from events.nats.client import retrieve
 from events.nats.errors import NO_LEADER, LogGoneError, damaged
@@ -72,6 +73,15 @@ def commit_of(entry: Entry) -> Commit:
         return decode_commit(entry.line)
     except UnreadableCommitError as error:
         raise damaged(f"the log's commit at position {entry.position} can't be read ({error})") from error
+
+
+def commits_known(known: KnownCommits, entries: Sequence[Entry]) -> list[Commit]:
+    """Return the commits of entries, and add them to `known`, which need not be decoded. Raises as `commit_of`."""
+    commits = [
+        (not entry.is_stand_in and known.find(entry.position, entry.commit_id)) or commit_of(entry) for entry in entries
+    ]
+    known.add(commits)
+    return commits
 
 
 async def last_position(nats: Nats, layout: Layout) -> Position:

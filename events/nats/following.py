@@ -16,12 +16,12 @@ from nats.errors import ConnectionClosedError
 
 from events.commit import Commit
 from events.ids import Position
+from events.known_commits import KnownCommits
 from events.log import LogRolledBackError
 from events.nats.address import Address
 from events.nats.client import Connection, alone, connect
-from events.nats.entries import Entry, entry_of, last_position, read_page
+from events.nats.entries import Entry, commits_known, entry_of, last_position, read_page
 from events.nats.errors import ERRORS, LogGoneError, unavailable
-from events.nats.known_commits import KnownCommits
 from events.nats.layout import Layout
 from events.nats.requests import api
 
@@ -64,7 +64,7 @@ class Followers:
                 await hearing.begin(after)
                 while not self._is_closed:
                     entries, after = await hearing.next(after)
-                    for commit in self._known.commits_of(entries):
+                    for commit in commits_known(self._known, entries):
                         yield commit
             except LogGoneError as error:
                 raise LogRolledBackError(str(error)) from error

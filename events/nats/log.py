@@ -16,6 +16,7 @@ from nats.js.errors import APIError
 
 from events.commit import Commit, Tip
 from events.ids import POSITION_MAX, Position
+from events.known_commits import KnownCommits
 from events.log import (
     Conflict,
     DeliveryRecord,
@@ -31,9 +32,9 @@ from events.nats.address import Address
 from events.nats.appending import Late, append
 from events.nats.client import Client
 from events.nats.coordination import NatsCoordination
+from events.nats.entries import commits_known
 from events.nats.errors import LogGoneError
 from events.nats.following import Followers
-from events.nats.known_commits import KnownCommits
 from events.nats.requests import EXPECTED_SEQUENCE, ROLLUP, WRONG_SEQUENCE, Draft, publish
 from events.nats.session_records import NatsSessionRecords
 from events.nats.snapshots import Snapshots
@@ -109,7 +110,7 @@ class NatsLog:
         finally:
             self._turns.pass_on()
         if isinstance(found, Late):
-            raise Conflict(self._known.commits_of(found.missed))
+            raise Conflict(commits_known(self._known, found.missed))
         self.is_contended = not has_turn and self._turn_notes.is_taken
         return found
 

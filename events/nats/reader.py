@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client as Nats
@@ -21,9 +22,10 @@ from events.nats.entries import Entry
 from events.nats.errors import damaged
 from events.nats.requests import PAGE_BYTES, Message, page, stored
 from events.nats.snapshots import Snapshots
+from events.packed_records import RECORDS_AT_ONCE, deliveries_in, deliveries_of, operations_in, operations_since
+from events.store_reader import CLOCKS_DIFFER_MS
 
 LINES_AT_ONCE = 500
-RECORDS_AT_ONCE = 500
 
 
 class _CommitTime(msgspec.Struct):
@@ -31,8 +33,6 @@ class _CommitTime(msgspec.Struct):
 
 
 _decode_time = msgspec.json.Decoder(_CommitTime).decode
-_decode_deliveries = msgspec.json.Decoder(list[DeliveryRecord]).decode
-_decode_operations = msgspec.json.Decoder(list[OperationRecord]).decode
 
 
 class NatsReader:
@@ -111,30 +111,30 @@ class NatsReader:
         """Return the deliveries of some commits; see `StoreReader.delivery_records`. It reads all that are kept."""
         await self._look_at_base()
         await self.see_recorded_after()
-        wanted = {
+        found = [
             record
             async for message in self._messages(self._layout.deliveries_stream)
-            for record in _deliveries_in(message.data)
-            if max(after, self.base.position) < record.position <= last
-            and connection_id in (None, record.connection_id)
-        }
-        return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
+            for record in deliveries_in(message.data)
+        ]
+        return deliveries_of(found, max(after, self.base.position), last, connection_id)
 
-    async def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return the operation records; see `StoreReader.operation_records`."""
+    async def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
+        """Return the operation records since a time; see `StoreReader.operation_records`."""
         await self._look_at_base()
-        messages = self._messages(self._layout.operations_stream)
-        found = [record async for message in messages for record in _operations_in(message.data)]
-        return sorted((one for one in found if one.after >= self.base.position), key=lambda record: record.at_ms)
+        messages = self._messages(self._layout.operations_stream, since_ms - CLOCKS_DIFFER_MS)
+        found = [record async for message in messages for record in operations_in(message.data)]
+        return operations_since(found, self.base.position, since_ms)
 
-    async def _messages(self, stream: str) -> AsyncIterator[Msg]:
-        """Yield the messages of a stream of records."""
-        sequence = 1
+    async def _messages(self, stream: str, since_ms: int = 0) -> AsyncIterator[Msg]:
+        """Yield the messages of a stream of records that were stored at Unix time `since_ms` or later."""
+        start: dict[str, Any] = {"seq": 1}
+        if since_ms > 0:
+            start = {"start_time": datetime.fromtimestamp(since_ms / 1_000, UTC).isoformat()}
         while True:
-            request = {"seq": sequence, "batch": RECORDS_AT_ONCE, "max_bytes": PAGE_BYTES}
+            request = {**start, "batch": RECORDS_AT_ONCE, "max_bytes": PAGE_BYTES}
             messages = await self._client.ask(partial(page, stream=stream, request=request))
             for message in messages:
-                sequence = int((message.headers or {})["Nats-Sequence"]) + 1
+                start = {"seq": int((message.headers or {})["Nats-Sequence"]) + 1}
                 yield message
             if not messages or (messages[-1].headers or {})["Nats-Num-Pending"] == "0":
                 return
@@ -151,7 +151,7 @@ class NatsReader:
         if first is not None and first.sequence > 1:
             # Those before it are gone. They were of commits that were there when it came, or that it names.
             came_ms = int(datetime.fromisoformat(first.time).timestamp() * 1_000)
-            named = [record.position for record in _deliveries_in(first.data)]
+            named = [record.position for record in deliveries_in(first.data)]
             self.recorded_after = max(self.recorded_after, await self.position_at(came_ms), *named)
 
     async def _first_deliveries(self, nats: Nats) -> Message | None:
@@ -186,20 +186,6 @@ def _line_of(entry: Entry) -> bytes:
     if commit_id != entry.commit_id:
         raise _unreadable(entry.position, LookupError("it stands under another id"))
     return entry.line
-
-
-def _deliveries_in(data: bytes) -> list[DeliveryRecord]:
-    try:
-        return _decode_deliveries(data)
-    except msgspec.DecodeError as error:
-        raise damaged(f"the log's records of deliveries are damaged ({error})") from error
-
-
-def _operations_in(data: bytes) -> list[OperationRecord]:
-    try:
-        return _decode_operations(data)
-    except msgspec.DecodeError as error:
-        raise damaged(f"the log's records of operations are damaged ({error})") from error
 
 
 def _unreadable(position: Position, error: Exception) -> UnusableLogError:

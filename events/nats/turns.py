@@ -22,11 +22,11 @@ from nats.js.errors import APIError
 
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
+from events.known_commits import KnownCommits
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
 from events.nats.client import CLOSE_SECONDS, Client
-from events.nats.entries import Entry, read_page
+from events.nats.entries import Entry, commits_known, read_page
 from events.nats.errors import ERRORS
-from events.nats.known_commits import KnownCommits
 from events.nats.layout import Layout
 from events.nats.requests import EXPECTED_SEQUENCE, Draft, api, publish
 
@@ -145,7 +145,7 @@ class Turns:
 
     def _commits(self, turn: _Turn) -> Sequence[Commit]:
         with suppress(UnusableLogError, BrokenChainError):  # the next read says it
-            return self._known.commits_of(turn.missed)
+            return commits_known(self._known, turn.missed)
         return ()
 
     async def _wait(self, after: Position) -> _Turn | None:

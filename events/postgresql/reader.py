@@ -50,7 +50,7 @@ ORDER BY d.position, d.at_ms
 
 _OPERATIONS_SQL = """
 SELECT o.kind, o.at_ms, o.position, o.connection_id, o.command, o.code, o.times, o.broker
-FROM {schema}.operations o, {schema}.meta m WHERE o.position >= m.base_position ORDER BY o.at_ms, o.id
+FROM {schema}.operations o, {schema}.meta m WHERE o.position >= m.base_position AND o.at_ms >= $1 ORDER BY o.at_ms, o.id
 """
 
 _TIME_MAX_MS = 253_402_300_799_999
@@ -143,12 +143,12 @@ class PostgresqlReader:
         """Return the deliveries of the commits after `after` up to `last`, by position, then by time."""
         return [DeliveryRecord(*row) for row in await self._link.rows(self._deliveries_sql, after, last, connection_id)]
 
-    async def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return the operation records from the base on, by time; `None` of a log without a table for them."""
+    async def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
+        """Return the operation records since a time; `None` of a log without a table for them."""
         (has_table,) = await self._link.row("SELECT to_regclass($1) IS NOT NULL", f"{self._schema}.operations")
         if not has_table:
             return None
-        return [OperationRecord(*row) for row in await self._link.rows(self._operations_sql)]
+        return [OperationRecord(*row) for row in await self._link.rows(self._operations_sql, since_ms)]
 
     async def look(self) -> None:
         """Read `base` and `recorded_after`.

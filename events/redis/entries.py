@@ -10,6 +10,7 @@ import msgspec
 from events.codec import UnreadableCommitError
 from events.commit import Commit, Tip
 from events.ids import CommitId, Position
+from events.known_commits import KnownCommits
 from events.log import LogRolledBackError, LogUnavailableError, UnusableLogError
 from events.redis.texts import join
 
@@ -64,6 +65,17 @@ def unreadable(position: Position, error: Exception) -> UnusableLogError:
 def commits_of(entries: Sequence[Entry], texts: Sequence[bytes | None]) -> list[Commit]:
     """Return the commits of entries. Raises as `commit_of`."""
     return [commit_of(entry, missing) for entry, missing in with_missing(entries, texts)]
+
+
+def commits_known(known: KnownCommits, entries: Sequence[Entry], texts: Sequence[bytes | None]) -> list[Commit]:
+    """Return the commits of entries, and add them to `known`, which need not be decoded. Raises as `commit_of`."""
+    commits = [
+        (not is_redacted(entry, missing) and known.find(position_of(entry), entry[1][1].decode()))
+        or commit_of(entry, missing)
+        for entry, missing in with_missing(entries, texts)
+    ]
+    known.add(commits)
+    return commits
 
 
 def tip_of(position: int, commit_id: bytes) -> Tip:

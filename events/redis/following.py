@@ -10,11 +10,11 @@ from redis.exceptions import NoScriptError
 
 from events.commit import Commit
 from events.ids import Position
+from events.known_commits import KnownCommits
 from events.redis.address import Address
 from events.redis.client import ANSWER_SECONDS, ERRORS, ask, connect, disconnect, eval_again, evalsha
-from events.redis.entries import check_folded
+from events.redis.entries import check_folded, commits_known
 from events.redis.errors import unavailable
-from events.redis.known_commits import KnownCommits
 from events.redis.scripts import READ
 
 FOLLOWED_PAGE = 500
@@ -74,7 +74,7 @@ class Followers:
                 await ask(connection, [eval_again(READ, read)])
                 found = await connection.read_response()
         _, _, entries, texts = check_folded(found)
-        return self._known.commits_of(entries, texts)
+        return commits_known(self._known, entries, texts)
 
     async def close(self) -> None:
         """End the followers."""

@@ -16,6 +16,7 @@ import structlog
 
 from events.commit import Commit, Tip
 from events.ids import Position
+from events.known_commits import KnownCommits
 from events.log import (
     MISSED_COMMITS_MAX,
     Conflict,
@@ -30,9 +31,8 @@ from events.redis import snapshots
 from events.redis.address import Address
 from events.redis.client import Argument, Client
 from events.redis.coordination import RedisCoordination
-from events.redis.entries import check_answer, check_folded, commits_of, tip_of
+from events.redis.entries import check_answer, check_folded, commits_known, commits_of, tip_of
 from events.redis.following import Followers
-from events.redis.known_commits import KnownCommits
 from events.redis.scripts import APPEND, PROBE, READ, RECORD, REDACT, RUN, TIP
 from events.redis.session_records import RedisSessionRecords
 from events.redis.texts import split
@@ -125,7 +125,7 @@ class RedisLog:
         if code == LATE:
             base, entries, texts = found
             self._see_base(*base)
-            raise Conflict(self._known.commits_of(entries, texts))
+            raise Conflict(commits_known(self._known, entries, texts))
         tip = tip_of(*found)
         if code == ROLLED_BACK:
             raise LogRolledBackError(

@@ -11,14 +11,15 @@ from events.codec import UnreadableCommitError, decode_commit
 from events.commit import Tip
 from events.ids import ConnectionId, Position
 from events.log import DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot, StateCodec, UnusableLogError
+from events.packed_records import RECORDS_AT_ONCE, deliveries_in, deliveries_of, operations_in, operations_since
 from events.redis import snapshots
 from events.redis.address import Address
 from events.redis.client import Client
 from events.redis.entries import RESTORE, Entry, is_split, position_of, tip_of, unreadable, with_missing
 from events.redis.texts import join_line
+from events.store_reader import CLOCKS_DIFFER_MS
 
 LINES_AT_ONCE = 500
-RECORDS_AT_ONCE = 500
 
 
 class _CommitTime(msgspec.Struct):
@@ -26,8 +27,6 @@ class _CommitTime(msgspec.Struct):
 
 
 _decode_time = msgspec.json.Decoder(_CommitTime).decode
-_decode_deliveries = msgspec.json.Decoder(list[DeliveryRecord]).decode
-_decode_operations = msgspec.json.Decoder(list[OperationRecord]).decode
 
 
 class RedisReader:
@@ -99,27 +98,31 @@ class RedisReader:
     ) -> Sequence[DeliveryRecord]:
         """Return the deliveries of some commits; see `StoreReader.delivery_records`. It reads all that are kept."""
         await self.see_recorded_after()
-        wanted = {
-            record
-            async for entry in self._entries(self._keys.deliveries)
-            for record in _deliveries_in(entry)
-            if max(after, self.base.position) < record.position <= last
-            and connection_id in (None, record.connection_id)
-        }
-        return sorted(wanted, key=lambda record: (record.position, record.at_ms, record))
-
-    async def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return the operation records; see `StoreReader.operation_records`."""
-        await self._with_base()
         found = [
-            record
-            for key in (self._keys.operations, self._keys.refusals)
-            async for entry in self._entries(key)
-            for record in _operations_in(entry[1][3])
+            record async for entry in self._entries(self._keys.deliveries) for record in deliveries_in(entry[1][3])
         ]
+        return deliveries_of(found, max(after, self.base.position), last, connection_id)
+
+    async def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
+        """Return the operation records since a time; see `StoreReader.operation_records`."""
+        await self._with_base()
+        found = await self._operations(self._keys.operations, since_ms)
+        found += await self._operations(self._keys.refusals, since_ms)
         running = await self._client.call(b"HVALS", self._keys.running)
-        found += [record for packed in running for record in _operations_in(b"[%b]" % packed)]
-        return sorted((one for one in found if one.after >= self.base.position), key=lambda record: record.at_ms)
+        found += [record for packed in running for record in operations_in(b"[%b]" % packed)]
+        return operations_since(found, self.base.position, since_ms)
+
+    async def _operations(self, key: str, since_ms: int) -> list[OperationRecord]:
+        """Return the records of one stream, as they were stored: of its pages, the last that may hold wanted ones."""
+        found = list[OperationRecord]()
+        end = b"+"
+        while page := await self._client.call(b"XREVRANGE", key, end, b"-", b"COUNT", RECORDS_AT_ONCE):
+            records = [record for entry in reversed(page) for record in operations_in(entry[1][3])]
+            found[:0] = records
+            if all(record.at_ms < since_ms - CLOCKS_DIFFER_MS for record in records):
+                break
+            end = b"(" + page[-1][0]
+        return found
 
     async def _entries(self, key: str) -> AsyncIterator[Entry]:
         """Yield the entries of a stream of records."""
@@ -143,7 +146,7 @@ class RedisReader:
         )
         self.recorded_after = int(loaded or 0)
         for entry in first:
-            if position_of(entry) > len(_deliveries_in(entry)):  # it is not the first that was ever recorded
+            if position_of(entry) > len(deliveries_in(entry[1][3])):  # it is not the first that was ever recorded
                 self.recorded_after = max(self.recorded_after, int(entry[1][1]))
 
     async def _page(self, start: Position, count: int) -> list[tuple[Entry, bytes | None]]:
@@ -198,20 +201,6 @@ def _check_id(fields: Sequence[bytes]) -> None:
     """Check the commit id of an entry, which may be spelled in another way than this program's."""
     if decode_commit(fields[3]).commit_id.encode() != fields[1]:
         raise LookupError("it stands under another id")
-
-
-def _deliveries_in(entry: Entry) -> list[DeliveryRecord]:
-    try:
-        return _decode_deliveries(entry[1][3])
-    except msgspec.DecodeError as error:
-        raise UnusableLogError(f"the log's records of deliveries are damaged ({error}); {RESTORE}") from error
-
-
-def _operations_in(packed: bytes) -> list[OperationRecord]:
-    try:
-        return _decode_operations(packed)
-    except msgspec.DecodeError as error:
-        raise UnusableLogError(f"the log's records of operations are damaged ({error}); {RESTORE}") from error
 
 
 def _gap_before(position: Position) -> UnusableLogError:

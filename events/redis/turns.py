@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError
 
 from events.commit import Commit
 from events.ids import Position
+from events.known_commits import KnownCommits
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
 from events.redis.address import Address
 from events.redis.client import (
@@ -30,8 +31,7 @@ from events.redis.client import (
     evalsha,
     finish,
 )
-from events.redis.entries import position_of
-from events.redis.known_commits import KnownCommits
+from events.redis.entries import commits_known, position_of
 from events.redis.scripts import GIVE_TURN, READ, TAKE_TURN
 
 Missed = tuple[bytes, Sequence[Any], Sequence[Any]]
@@ -92,7 +92,7 @@ class Turns:
         if not entries or position_of(entries[0]) != after + 1:
             return ()
         with suppress(UnusableLogError):
-            return self._known.commits_of(entries, texts)
+            return commits_known(self._known, entries, texts)
         return ()
 
     async def _wait(self, after: Position) -> Missed | None:

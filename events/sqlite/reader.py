@@ -151,15 +151,18 @@ class SqliteReader:
             )
             return [DeliveryRecord(*row) for row in rows]
 
-    def operation_records(self) -> list[OperationRecord] | None:
-        """Return the operation records, oldest first; `None` of a file that an earlier version opened last."""
+    def operation_records(self, since_ms: int = 0) -> list[OperationRecord] | None:
+        """Return the operation records of Unix time `since_ms` or later, oldest first.
+
+        Return `None` of a file that an earlier version opened last.
+        """
         if not self._has_operations:
             return None
         with self._reading() as db:
             rows: Iterable[Any] = db.execute(
                 "SELECT kind, at_ms, position, connection_id, command, code, times FROM operations"
-                " WHERE position >= ? ORDER BY id",
-                (self.base.position,),
+                " WHERE position >= ? AND at_ms >= ? ORDER BY id",
+                (self.base.position, since_ms),
             )
             return [OperationRecord(*row) for row in rows]
 

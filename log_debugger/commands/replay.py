@@ -23,7 +23,7 @@ from log_debugger.reading.filters import (
     when_asked,
 )
 from log_debugger.reading.iterate import Conversations
-from log_debugger.reading.operations import Notes, notes_matching
+from log_debugger.reading.operations import notes_matching
 from log_debugger.reading.own_acts import newest_own_act
 from log_debugger.reading.room_messages import conversations_counted
 from log_debugger.reading.sources import Source, open_source
@@ -130,12 +130,12 @@ def _print_log(
         traversal = Traversal(source, last, commit_filter.may_match, advance)
         for entry in traversal.entries():
             if commit_filter.matches(entry.step):
-                _print_notes(notes, entry.step.commit.position, printer, entry.step.before)
+                printer.notes(notes.before(entry.step.commit.position), entry.step.before)
                 printer.commit(entry)
                 shown += 1
         state = traversal.end()
         conversations = traversal.conversations_in(open_rooms(state))
-    _print_notes(notes, last + 1, printer, state)
+    printer.notes(notes.before(last + 1), state)
     printer.after_commits(shown)
     _print_end(source, printer, state, conversations)
 
@@ -144,12 +144,6 @@ def _print_end(source: Source, printer: CommitPrinter, state: State, conversatio
     who = printer.connection
     last_act = newest_own_act(source, state.position, who) if who is not None else None
     printer.state(state, conversations, last_act, source.base.tip.position)
-
-
-def _print_notes(notes: Notes, position: Position, printer: CommitPrinter, state: State) -> None:
-    """Print the notes that stand before the commit at `position`; `state` is the one there."""
-    for note in notes.before(position):
-        printer.note(note, state)
 
 
 def _no_progress(steps: int) -> None:

@@ -1,4 +1,4 @@
-"""`chat-broker tail LOG`: print each commit as it is stored, in the lines of `replay`, until Ctrl-C.
+"""`chat-broker tail LOG`: print each commit and note as it is stored, in the lines of `replay`, until Ctrl-C.
 
 Nothing is written to the log. A store that goes away is waited for.
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 from broker.errors import UsageError
 from broker.verification.safe_text import printable
@@ -17,12 +19,16 @@ from events.ids import Position
 from events.log import LogUnavailableError
 from log_debugger.reading.dumps import Dump
 from log_debugger.reading.files import WRITTEN_LOG_HELP
-from log_debugger.reading.filters import LogContext, add_filter_arguments, filter_from_options, when_asked
+from log_debugger.reading.filters import CommitFilter, LogContext, add_filter_arguments, filter_from_options, when_asked
 from log_debugger.reading.following import Follower
+from log_debugger.reading.operations import GrowingNotes
 from log_debugger.reading.sources import LASTING, STDIN, WEB_SCHEMES, Source, open_source
 from log_debugger.reading.times import AT_HELP, LogSpan, position_of, span_of, start_of
 from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
 from log_debugger.terminal import Terminal
+
+PAGES_A_LOOK = 5
+"""The pages between two looks for notes: records come late by a second, so it need not be oftener."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,20 +61,38 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             commit_filter = filter_from_options(options, when, log)
             start = _start(source, options.start)
             follower = Follower(source, log.names, start, lambda error: _tell_away(terminal, error))
-            kind = JsonCommitPrinter if options.json else CommitPrinter
-            printer: CommitPrinter | None = None
-            for page in follower.pages():
-                if printer is None:  # an empty log begins with its first commit
-                    printer = kind(terminal, log.names, commit_filter, start_of(source))
-                try:
-                    for entry in page:
-                        if commit_filter.matches(entry.step):
-                            printer.commit(entry)
-                finally:
-                    terminal.out.flush()
+            notes = GrowingNotes(source, commit_filter, None if options.start is None else start)
+            printer = JsonCommitPrinter if options.json else CommitPrinter
+            new_printer = partial(printer, terminal, log.names, commit_filter)
+            _tell(follower, notes, commit_filter, lambda: new_printer(start_of(source)), terminal)
     except KeyboardInterrupt:  # the way to end it
         terminal.out.flush()
     return 0
+
+
+def _tell(
+    follower: Follower,
+    notes: GrowingNotes,
+    commit_filter: CommitFilter,
+    new_printer: Callable[[], CommitPrinter],
+    terminal: Terminal,
+) -> None:
+    """Print what comes, without an end. `new_printer` is called once there is a commit: times count from the first."""
+    printer: CommitPrinter | None = None
+    for number, page in enumerate(follower.pages()):
+        if number % PAGES_A_LOOK == 0:
+            notes.look()
+        try:
+            for entry in page:
+                printer = printer or new_printer()
+                if commit_filter.matches(entry.step):
+                    printer.notes(notes.before(entry.step.commit.position), entry.step.before)
+                    printer.commit(entry)
+            if follower.state.position > 0:
+                printer = printer or new_printer()
+                printer.notes(notes.before(follower.state.position + 1), follower.state)
+        finally:
+            terminal.out.flush()
 
 
 class _GrowingContext(LogContext):

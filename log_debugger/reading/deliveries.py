@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from math import inf
 from typing import Any, NamedTuple
 
 from events.commit import Commit
 from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.log import DeliveredBy, DeliveryRecord
-from log_debugger.reading.operations import RECORD_DELAY_MS_MAX, next_unclean_end, unclean_ends, unclean_spans
+from log_debugger.reading.operations import (
+    RECORD_DELAY_MS_MAX,
+    next_unclean_end,
+    proved_until_ms,
+    unclean_ends,
+    unclean_spans,
+)
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source
 from log_debugger.reading.times import end_of, span
@@ -95,6 +102,9 @@ class Deliveries:
         if self._ends_at_ms - commit.at_ms < RECORD_DELAY_MS_MAX:
             why = "it is of the last second of the log, and notes come up to a second late"
             return f"no note yet that it was handed to {who}: {why}"
+        if commit.at_ms > self._proved_until_ms - RECORD_DELAY_MS_MAX:
+            why = "one of the brokers has given no sign of life since, and may have ended"
+            return f"no note yet that it was handed to {who}: {why}"
         if self._is_cut_off(commit):
             why = "the broker ended without storing its last notes, up to a second of them"
             return f"no conclusion whether it was handed to {who}: {why}"
@@ -125,6 +135,11 @@ class Deliveries:
     @cached_property
     def _unclean_spans(self) -> list[tuple[int, int]]:
         return unclean_spans(self._source)
+
+    @cached_property
+    def _proved_until_ms(self) -> float:
+        proved_ms = proved_until_ms(self._source)
+        return inf if proved_ms is None else proved_ms
 
     @cached_property
     def _ends_at_ms(self) -> int:

@@ -125,7 +125,7 @@ class Dump:
         """See `Source.delivery_records`: a dump holds none."""
         return []
 
-    def operation_records(self) -> Sequence[OperationRecord] | None:
+    def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
         """See `Source.operation_records`: a dump holds none."""
         return None
 

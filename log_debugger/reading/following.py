@@ -12,6 +12,7 @@ from log_debugger.reading.iterate import LogEntry, conversations_after, conversa
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source, state_at
 from log_debugger.reading.store_source import LogTrimmedError
+from projections.state import State
 
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 1.0
@@ -35,8 +36,13 @@ class Follower:
         self._conversations = conversations_in(self._state)
         self._is_away = False
 
+    @property
+    def state(self) -> State:
+        """The state after the last commit that was yielded."""
+        return self._state
+
     def pages(self) -> Iterator[Iterator[LogEntry]]:
-        """Yield what there is of new commits, again and again, without an end; each page must be used up.
+        """Yield the new commits, of which there may be none, every `POLL_SECONDS`; each page must be used up.
 
         Raises:
             LogTrimmedError: commits were trimmed before they were read.
@@ -46,8 +52,7 @@ class Follower:
         """
         while True:
             tip = self._tip()
-            if tip is not None and tip > self._state.position:
-                yield self._page(tip)
+            yield iter(()) if tip is None else self._page(tip)
             sleep(RETRY_SECONDS if self._is_away else POLL_SECONDS)
 
     def _tip(self) -> Position | None:
@@ -70,6 +75,8 @@ class Follower:
     def _page(self, tip: Position) -> Iterator[LogEntry]:
         """Yield the commits up to `tip`; fewer if the store goes away meanwhile."""
         after = self._state.position
+        if tip == after:
+            return
         try:
             self._names.learn(self._source, after)
             for line in islice(self._source.lines(after), tip - after):

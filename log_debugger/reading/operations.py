@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from broker.record_buffer import RUNNING_EVERY_MS
 from events.ids import ConnectionId, Position
-from events.log import OperationRecord
+from events.log import LogUnavailableError, OperationRecord
+from events.store_reader import CLOCKS_DIFFER_MS
 from log_debugger.reading.filters import CommitFilter
 from log_debugger.reading.sources import Source
 
@@ -73,6 +74,19 @@ def unclean_spans(source: Source) -> list[tuple[int, int]]:
     return [(at_ms - RECORD_DELAY_MS_MAX, at_ms + RUNNING_EVERY_MS + RECORD_DELAY_MS_MAX) for at_ms in signs]
 
 
+def proved_until_ms(source: Source) -> int | None:
+    """Return the newest sign of life of the broker that has been silent longest, of those that may live.
+
+    Return `None` if no broker of several may live, or if the log is one broker's file.
+    """
+    last = {record.broker: record for record in source.operation_records() or () if record.broker}
+    newest_ms = max((record.at_ms for record in last.values()), default=0)
+    return min(
+        (one.at_ms for one in last.values() if one.kind != "stopped" and newest_ms - one.at_ms <= SILENT_MS),
+        default=None,
+    )
+
+
 def next_unclean_end(ends: Sequence[Position], position: Position) -> Position | None:
     """Return the first of the ascending `ends` at `position` or after it; `None` if there is none."""
     index = bisect_left(ends, position)
@@ -85,6 +99,10 @@ class Notes:
     def __init__(self, notes: Iterable[Note]) -> None:
         self._left = deque(sorted(notes, key=lambda note: note.record.after))
 
+    def add(self, notes: Iterable[Note]) -> None:
+        """Take in more notes, each behind those of its position."""
+        self._left = deque(sorted([*self._left, *notes], key=lambda note: note.record.after))
+
     def before(self, position: Position) -> Iterator[Note]:
         """Take the notes that stand before the commit at `position`."""
         while self._left and self._left[0].record.after < position:
@@ -92,18 +110,66 @@ class Notes:
 
 
 def notes_matching(source: Source, commit_filter: CommitFilter) -> Notes:
-    """Return the notes that `commit_filter` lets through: all, those of its connection, or none.
+    """Return the notes that `commit_filter` lets through."""
+    notes = notes_of(source.operation_records() or ())
+    return Notes(note for note in notes if _matches(note, commit_filter))
+
+
+def _matches(note: Note, commit_filter: CommitFilter) -> bool:
+    """Return whether `commit_filter` lets `note` through: each one, those of its connection, or none.
 
     A filter with a room or an expression is about commits alone.
     """
-    if commit_filter.room is not None or commit_filter.when is not None:
-        return Notes(())
-    who = commit_filter.connection
-    notes = notes_of(source.operation_records() or ())
-    return Notes(note for note in notes if who in (None, note.record.connection_id))
+    is_about_commits = commit_filter.room is not None or commit_filter.when is not None
+    return not is_about_commits and commit_filter.connection in (None, note.record.connection_id)
 
 
 def notes_about(source: Source, who: ConnectionId) -> Notes:
     """Return the notes of the refusals of `who`, and all that are about the broker as a whole."""
     notes = notes_of(source.operation_records() or ())
     return Notes(note for note in notes if note.record.connection_id == who or note.record.kind != "refused")
+
+
+class GrowingNotes(Notes):
+    """`notes_matching` of a log that brokers write to.
+
+    Records come late, and in any order. So at each look all of the last `CLOCKS_DIFFER_MS` are read, counted from the
+    newest; one that comes still later is never seen.
+    """
+
+    def __init__(self, source: Source, commit_filter: CommitFilter, start: Position | None) -> None:
+        """Notes before the commit behind `start` are not wanted; `None`: none that is there already."""
+        super().__init__(())
+        self._source, self._filter = source, commit_filter
+        self._recent = Counter[OperationRecord]()
+        self._lasting = list[OperationRecord]()  # all but refusals, since notes depend on those before
+        self._seen = set[Note]()
+        self._newest_ms = 0
+        self.look()
+        if start is None:
+            self._left.clear()
+        else:
+            self._left = deque(note for note in self._left if note.record.after >= start)
+
+    def look(self) -> None:
+        """Read the new records, if the store answers."""
+        try:
+            records = Counter(self._source.operation_records(max(0, self._newest_ms - CLOCKS_DIFFER_MS)) or ())
+        except LogUnavailableError:
+            return
+        new = list((records - self._recent).elements())
+        if not new:
+            return
+        self._recent, self._newest_ms = records, max(record.at_ms for record in records)
+        notes = [Note(record, is_unclean=False) for record in new if record.kind == "refused"]
+        notes += self._new_lasting([record for record in new if record.kind != "refused"])
+        self.add(note for note in sorted(notes, key=lambda note: note.record.at_ms) if _matches(note, self._filter))
+
+    def _new_lasting(self, records: Sequence[OperationRecord]) -> list[Note]:
+        """Return the notes of starts, ends and outages that were not there before `records` came."""
+        signs = {record.broker for record in records if record.kind == "running"}
+        older = (one for one in self._lasting if one.kind != "running" or one.broker not in signs)
+        self._lasting = [*older, *records]
+        new = [note for note in notes_of(self._lasting) if note not in self._seen]
+        self._seen.update(new)
+        return new

@@ -73,8 +73,11 @@ class Source(CheckedLog, Protocol):
         """
         ...
 
-    def operation_records(self) -> Sequence[OperationRecord] | None:
-        """Return the operation records of the commits in the log, oldest first; `None` if none are kept."""
+    def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
+        """Return the operation records of Unix time `since_ms` or later, oldest first; `None` if none are kept.
+
+        They are those of the commits in the log.
+        """
         ...
 
     def close(self) -> None:
@@ -209,9 +212,9 @@ class SqliteSource:
         """See `Source.delivery_records`."""
         return self._file.delivery_records(after=after, last=last, connection_id=connection_id)
 
-    def operation_records(self) -> Sequence[OperationRecord] | None:
+    def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
         """See `Source.operation_records`; a broker of an earlier version kept none."""
-        return self._file.operation_records()
+        return self._file.operation_records(since_ms)
 
     def close(self) -> None:
         """See `Source.close`."""

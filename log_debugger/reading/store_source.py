@@ -133,9 +133,9 @@ class StoreSource:
             self._deliveries_after, self._deliveries = start, by_position
         return self._deliveries.get(last, ())
 
-    def operation_records(self) -> Sequence[OperationRecord] | None:
+    def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
         """See `Source.operation_records`."""
-        return self._store.run(self._reader.operation_records())
+        return self._store.run(self._reader.operation_records(since_ms))
 
     def close(self) -> None:
         """See `Source.close`."""

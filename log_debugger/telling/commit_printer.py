@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -55,9 +56,10 @@ class CommitPrinter:
         """Print one commit."""
         self._line(narrative_line(self._names, entry.step, entry.conversations, self._start_ms))
 
-    def note(self, note: Note, state: State) -> None:
-        """Print one note; `state` is the one at its time."""
-        self._line(note_line(self._names, state, note, self._start_ms))
+    def notes(self, notes: Iterable[Note], state: State) -> None:
+        """Print notes; `state` is the one at their time."""
+        for note in notes:
+            self._line(note_line(self._names, state, note, self._start_ms))
 
     def after_commits(self, shown: int) -> None:
         """Print the end of the commits, of which `shown` were printed."""
@@ -102,9 +104,10 @@ class JsonCommitPrinter(CommitPrinter):
             }
         )
 
-    def note(self, note: Note, state: State) -> None:
-        """See `CommitPrinter.note`."""
-        self._object(note_json(note))
+    def notes(self, notes: Iterable[Note], state: State) -> None:
+        """See `CommitPrinter.notes`."""
+        for note in notes:
+            self._object(note_json(note))
 
     def after_commits(self, shown: int) -> None:
         """See `CommitPrinter.after_commits`; programs see the end of the commits by the state."""

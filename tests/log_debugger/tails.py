@@ -50,9 +50,9 @@ class RunningTail:
         self._lines: Queue[str] = Queue()
         Thread(target=self._read, daemon=True).start()
 
-    def line(self) -> str:
+    def line(self, seconds_max: float = SECONDS_MAX) -> str:
         """Return its next line."""
-        return self._lines.get(timeout=SECONDS_MAX)
+        return self._lines.get(timeout=seconds_max)
 
     def interrupt(self) -> tuple[int, str]:
         """Send Ctrl-C; return the exit status and the error output."""

@@ -13,15 +13,27 @@ import pytest
 
 from events.commit import EMPTY_TIP, Commit
 from events.ids import ConnectionId
-from events.log import LogUnavailableError, Snapshot
+from events.log import LogUnavailableError, OperationRecord, Snapshot
 from events.sqlite.file import SqliteFile
+from log_debugger.commands.tail import PAGES_A_LOOK
 from log_debugger.reading.following import Follower
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import SqliteSource, open_source
 from log_debugger.reading.store_source import LogTrimmedError
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
-from tests.log_debugger.logs import NEXT_ROOM, Script, conversation, dumped, filed, run_command, run_ok, trimmed
+from tests.log_debugger.logs import (
+    BOB,
+    NEXT_ROOM,
+    START_MS,
+    Script,
+    conversation,
+    dumped,
+    filed,
+    run_command,
+    run_ok,
+    trimmed,
+)
 from tests.log_debugger.tails import running_tail, tailed
 
 COMMITS = conversation().commits
@@ -135,6 +147,52 @@ def test_a_dump_is_refused(tmp_path: Path) -> None:
         answer = run_command("tail", name)
         assert (answer.status, answer.out) == (2, "")
         assert "is a dump, and does not grow: replay tells it; tail follows sqlite:PATH" in answer.err
+
+
+def test_notes_are_told_between_the_commits_as_they_come(tmp_path: Path, log: str) -> None:
+    """Lines and objects are those of `replay`; what was there before is not told, and nothing twice."""
+    notes = [
+        OperationRecord("started", START_MS - 100, 0),
+        OperationRecord("stopped", START_MS + 46_000, 5),
+        OperationRecord("started", START_MS + 47_000, 5),
+        OperationRecord("refused", START_MS + 61_000, 6, BOB, "send_message", "room_not_found"),
+        OperationRecord("refused", START_MS + 61_000, 6, BOB, "send_message", "room_not_found"),
+        OperationRecord("started", START_MS + 62_000, 6),
+    ]
+
+    def noted(some: Sequence[OperationRecord]) -> Callable[[], None]:
+        def note() -> None:
+            with SqliteFile(tmp_path / "log.db", "share") as broker:
+                broker.record((), some)
+
+        return note
+
+    noted(notes[:2])()
+    look: list[Callable[[], None]] = [lambda: None] * PAGES_A_LOOK
+    meanwhile = [noted(notes[2:3]), *look, appends(tmp_path, COMMITS[5:6]), noted(notes[3:4]), noted(notes[4:5])]
+    told = tailed(log, meanwhile=[*meanwhile, noted(notes[5:]), *look, appends(tmp_path, COMMITS[6:])], lines=8)
+    replayed = run_ok("replay", log).lines
+    assert told.lines == [line.replace("2 messages in 18.8 s", "0 messages or more") for line in replayed[7:15]]
+    assert told.lines[4].endswith("the broker starts, with no note of an orderly end before")
+    objects = tailed(log, "--json", "--from", "1", meanwhile=[], lines=15).objects
+    assert [one.get("note") for one in objects[1:]] == [
+        one.get("note") for one in run_ok("replay", log, "--json").objects[1:-1]
+    ]
+    bobs = run_ok("replay", log, "--connection", "Bob").lines
+    assert tailed(log, "--from", "1", "--connection", "Bob", meanwhile=[], lines=8).lines == bobs[: bobs.index("")]
+    assert sum(line.endswith("is refused send_message: room_not_found") for line in bobs) == 2
+
+
+def test_notes_of_a_log_without_commits_wait_for_the_first(tmp_path: Path) -> None:
+    """Times count from the first commit."""
+    log = filed(tmp_path / "log.db", [], (), [OperationRecord("started", START_MS - 100, 0)])
+
+    def begin() -> None:
+        with SqliteFile(tmp_path / "log.db", "share") as broker:
+            broker.append(COMMITS[:1], expected=EMPTY_TIP)
+
+    told = tailed(log, "--from", "0", meanwhile=[lambda: None, begin], lines=2).lines
+    assert told == tailed(log, "--from", "1", meanwhile=[], lines=2).lines == run_ok("replay", log).lines[:2]
 
 
 def test_a_store_that_goes_away_is_waited_for_and_told_once(tmp_path: Path, log: str) -> None:

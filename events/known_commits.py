@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from events.commit import Commit
 from events.ids import Position
-from events.nats.entries import Entry, commit_of
 
 KNOWN_COMMITS_MAX = 1_024
 
@@ -28,14 +27,7 @@ class KnownCommits:
         while len(self._by_position) > KNOWN_COMMITS_MAX:
             self._by_position.popitem(last=False)
 
-    def commits_of(self, entries: Sequence[Entry]) -> list[Commit]:
-        """Return the commits of entries; raises as `commit_of`."""
-        commits = [self._commit(entry) for entry in entries]
-        self.add(commits)
-        return commits
-
-    def _commit(self, entry: Entry) -> Commit:
-        known = self._by_position.get(entry.position)
-        if known is None or known.commit_id != entry.commit_id or entry.is_stand_in:
-            return commit_of(entry)
-        return known
+    def find(self, position: Position, commit_id: str) -> Commit | None:
+        """Return the commit at `position` if it is known, and is that one."""
+        known = self._by_position.get(position)
+        return known if known is not None and known.commit_id == commit_id else None
