@@ -740,7 +740,7 @@ class TestDeliveryRecords:
 
     def test_the_end_of_a_broker_is_stored_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It says that nothing before is missing, so it is not stored without the rest of its call."""
-        publish = log_module.publish
+        publish = requests.publish
 
         async def scenario() -> None:
             name = new_name()
