@@ -20,7 +20,7 @@ CORE := events projections broker.conduct broker.decide broker.decision broker.m
 STORE_FILES := events/redis/*,events/postgresql/*,events/nats/*
 CORE_FILES := events/*,projections/*,broker/conduct.py,broker/decide.py,broker/decision.py,broker/matching.py,broker/reads.py,broker/waits.py
 
-.PHONY: serve check lint types imports docs settings test test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
+.PHONY: serve check lint types imports docs settings test test-core test-daily test-fast test-slow test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
 
 install: $(INSTALLED)
 
@@ -63,9 +63,14 @@ settings: install  ## the tables of docs/settings.md, from the code
 DAILY := HYPOTHESIS_PROFILE=daily $(PYTEST) -m 'not slow'
 
 # Coverage slows down all code that runs, measured or not. So it is on only where the core's own tests run, and off in slow tests.
-test: install  ## the daily loop: all but the slow tests; a branch of the core that its own tests do not run is a failure
+# With ONCE, `make test` runs the fast tests at their full size, and `make test-all` does not run them again: for CI.
+test: test-core $(if $(ONCE),test-fast,test-daily)  ## the daily loop: all but the slow tests; a branch of the core that its own tests do not run is a failure
+
+test-core: install
 	$(DAILY) tests/core $(CORE:%=--cov=%) --cov-report=
 	$(BIN)/python -m coverage report --omit='$(STORE_FILES)' --fail-under=100
+
+test-daily: install
 	$(DAILY) --deselect=tests/core/
 
 test-all: SEEDS = 400
@@ -74,11 +79,15 @@ test-all: export SEED = 1
 test-all: PYTHONS = --newest
 test-all: docs test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
 
-test-suite: install  ## the whole Python suite, slow tests included; too little branch coverage is a failure
+test-suite: $(if $(ONCE),,test-fast) test-slow  ## the whole Python suite, slow tests included; too little branch coverage is a failure
+
+test-fast: install
 	$(PYTEST) -m 'not slow' --cov --cov-report=
 	$(BIN)/python -m coverage report --include='$(CORE_FILES)' --omit='$(STORE_FILES)' --fail-under=100
 	$(BIN)/python -m coverage report --omit='$(CORE_FILES)' --fail-under=95
 	$(BIN)/python -m coverage report --include='$(STORE_FILES)' --fail-under=95
+
+test-slow: install
 	$(PYTEST) -m slow
 
 test-pythons: install  ## the daily suite on every other supported Python of this machine, in .venvs; PYTHONS=--newest for one

@@ -123,7 +123,7 @@ class Broker(LogObserver):
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.peers = Peers(clock, self.writer.time_ms, peer_limits)
         self.metrics.busiest_peer_share.set_function(self.peers.share.busiest)
-        self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
+        self.minting = Minting(clock, self.writer, self.presence, self.peers, random_bytes)
         self.store_watch = StoreWatch(
             log, clock, self.replica, self.metrics, self.records, self.in_background, self.log_failed
         )
@@ -211,7 +211,9 @@ class Broker(LogObserver):
 
     def command_refused(self, command: Command, code: str) -> None:
         """Record the refusal (`LogObserver`)."""
-        self.records.record_refusal(command, code)
+        tag = command.__struct_config__.tag
+        assert isinstance(tag, str)
+        self.records.record_refusal(getattr(command, "connection_id", None), tag, code)
 
     def append_stored(self) -> None:
         """Note that the log takes commits (`LogObserver`)."""

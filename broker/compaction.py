@@ -94,5 +94,5 @@ async def read_next_page(log: EventLog, position: Position) -> Sequence[Commit] 
         return commits
     snapshot = await log.newest_snapshot()
     if snapshot is None or snapshot.tip.position <= position:
-        raise BrokenChainError(f"the commits behind position {position} are gone")
+        raise BrokenChainError(f"the commits after position {position} are gone")
     return snapshot

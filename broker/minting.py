@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from broker.clock import Clock, RandomBytes
 from broker.decision import Rejection
-from broker.metrics import Metrics
 from broker.peers import Peers
 from broker.presence import Presence
 from broker.rate_limiter import RateLimiter
@@ -26,14 +25,12 @@ class Minting:
         writer: LogWriter,
         presence: Presence,
         peers: Peers,
-        metrics: Metrics,
         random_bytes: RandomBytes,
     ) -> None:
         self._clock = clock
         self._writer = writer
         self._presence = presence
         self._peers = peers
-        self._metrics = metrics
         self._random_bytes = random_bytes
         self._limiter = RateLimiter(clock)
 
@@ -44,7 +41,6 @@ class Minting:
             peer, per_10s_max=policy.handles_minted_per_10s_max, keys_max=policy.peers_tracked_max
         )
         if retry_after_ms:
-            self._metrics.rejected("rate_limited")
             return Rejection("rate_limited", retry_after_ms)
         return handle if handle is not None else handle_from(self._random_bytes(HANDLE_BYTES))
 

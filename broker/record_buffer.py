@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from broker.clock import Clock, Timer
 from broker.replica import Replica
-from events.commands import Command
 from events.ids import ConnectionId, Position
 from events.log import DeliveredBy, DeliveryRecord, EventLog, OperationKind, OperationRecord
 
@@ -62,8 +61,11 @@ class RecordBuffer:
         self._deliveries.append(DeliveryRecord(position, connection_id, by, self._time_ms()))
         self._store_soon()
 
-    def record_refusal(self, command: Command, code: str) -> None:
-        """Record that a client's command was refused, at most `REFUSALS_PER_S_MAX` times a second with its details."""
+    def record_refusal(self, who: ConnectionId | None, command: str, code: str) -> None:
+        """Record that a client was refused something, at most `REFUSALS_PER_S_MAX` times a second with its details.
+
+        `command` is the tag of a command, or the name of a tool that was refused before there was one.
+        """
         if not self._log.keeps_operation_records:
             return
         now_ms = self._clock.now_ms()
@@ -75,10 +77,7 @@ class RecordBuffer:
             self._uncounted = first._replace(times=first.times + 1)
             self._store_soon()
             return
-        tag = command.__struct_config__.tag
-        assert isinstance(tag, str)
-        who = getattr(command, "connection_id", None)
-        self._record(self._operation("refused")._replace(connection_id=who, command=tag, code=code))
+        self._record(self._operation("refused")._replace(connection_id=who, command=command, code=code))
 
     async def record_start(self) -> None:
         """Record the start of the broker, before anything is handed over.

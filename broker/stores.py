@@ -12,6 +12,7 @@ from events.log import EventLog, StateCodec, UnusableLogError
 from events.memory import MemoryLog
 from events.store_loader import StoreLoader
 from events.store_reader import StoreReader
+from events.store_url import has_cut_password
 
 Synchronous = Literal["full", "normal"]
 
@@ -95,6 +96,8 @@ def without_password(url: str) -> str:
     except ValueError:
         return f"{scheme_of(url)}://"
     query = _PASSWORD.sub(r"\1***", parts.query)
+    if parts.scheme in SHARED_SCHEMES and has_cut_password(parts):
+        return f"{parts.scheme}://"
     user, _, host = parts.netloc.rpartition("@")
     netloc = parts.netloc
     if password is not None:

@@ -105,8 +105,8 @@ class OperationRecord(NamedTuple):
     kind: OperationKind
     at_ms: int  # Unix time
     after: Position  # the last commit that the broker knew then
-    connection_id: ConnectionId | None = None  # of a refused command, as all that follow
-    command: str | None = None  # its tag
+    connection_id: ConnectionId | None = None  # of a refusal, as all that follow; `None` if it is not known
+    command: str | None = None  # its tag, or the tool that was refused before there was one
     code: str | None = None
     times: int = 1  # refusals that it stands for; more than one only if they are not told apart
     broker: str = ""  # tells the brokers of a shared log apart; another at each start

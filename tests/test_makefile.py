@@ -59,7 +59,8 @@ class Clone:
         """Return the commands of `make` with `arguments`."""
         command = ["make", "--dry-run", "--no-print-directory", *arguments]
         # This test may run under a make; its flags are not for this one.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        outer = ("MAKE", "MFLAGS", "ONCE")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
         done = subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, check=True, timeout=60
         )
@@ -114,6 +115,20 @@ def test_the_check_runs_no_test(clone: Clone) -> None:
     done = clone.make("check")
     assert "pytest" not in done
     assert [tool for tool in ("ruff", "mypy", "lint-imports") if f".venv/bin/{tool}" not in done] == []
+
+
+def test_the_fast_tests_can_run_once_for_both(clone: Clone) -> None:
+    """With `ONCE`, `make test` runs them at full size, and `make test-all` all that is missing then."""
+    daily, everything = (
+        [line for line in clone.make(target).splitlines() if "pytest" in line] for target in ("test", "test-all")
+    )
+    first, second = (
+        [line for line in clone.make(target, "ONCE=1").splitlines() if "pytest" in line]
+        for target in ("test", "test-all")
+    )
+    assert first[0] == daily[0]
+    assert len(first) == 2
+    assert sorted([first[1], *second]) == sorted(everything)
 
 
 def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:

@@ -7,21 +7,23 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from events.log import UnusableLogError
+from events.nats.credentials import read_credentials
 from events.nats.layout import Layout
+from events.store_url import split_url
 
 DEFAULT_NAME = "chat"
 DEFAULT_PORT = 4222
 
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/]+)(?::(?P<port>[0-9]{1,5}))?")
-_OPTIONS = frozenset({"name", "synced", "replicas"})
+_OPTIONS = frozenset({"name", "synced", "replicas", "creds"})
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 EXPECTED = (
-    "nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT][,HOST...]/[?name=NAME&synced=always&replicas=1|3], or tls:// with"
-    " ssl_ca_certs=FILE"
+    "nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT][,HOST...]/[?name=NAME&synced=always&replicas=1|3&creds=FILE], or tls://"
+    " with ssl_ca_certs=FILE"
 )
 
 
@@ -34,6 +36,8 @@ class Address(NamedTuple):
     user: str | None
     password: str | None
     token: str | None
+    credentials: str | None
+    """The path of a `.creds` file, in the place of the others. It is read for each connection: it may be renewed."""
     tls: ssl.SSLContext | None
     """`None` for `nats://`."""
     is_synced: bool
@@ -52,10 +56,7 @@ def parse(url: str) -> Address:
     Raises:
         UnusableLogError: it is malformed; the text says how it should look, without its password.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise _malformed(f"is malformed ({error})") from None
+    parts = split_url(url)
     is_tls = parts.scheme == "tls"
     query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     known = _OPTIONS | _TLS_OPTIONS if is_tls else _OPTIONS
@@ -71,10 +72,11 @@ def parse(url: str) -> Address:
     user, password, token = _credentials(credentials)
     return Address(
         name,
-        tuple(_server(host) for host in hosts.split(",")),
+        tuple(_server(host) for host in (hosts or "localhost").split(",")),
         user,
         password,
         token,
+        _credentials_file(query, has_user=bool(credentials)),
         _tls(query) if is_tls else None,
         _choice(query, "synced", ("always",), "") == "always",
         int(_choice(query, "replicas", ("1", "3"), "1")),
@@ -91,8 +93,23 @@ def _credentials(text: str) -> tuple[str | None, str | None, str | None]:
     return None, None, unquote(user) or None
 
 
+def _credentials_file(query: Mapping[str, str], *, has_user: bool) -> str | None:
+    path = query.get("creds")
+    if path is None:
+        return None
+    if has_user:
+        raise _malformed("has a user or a token, and creds= too")
+    if not os.path.isfile(path):
+        raise _malformed(f"names no file {path!r} with creds=")
+    try:
+        read_credentials(path)
+    except (OSError, ValueError):
+        raise _malformed(f"names a file without readable credentials of NATS with creds={path}") from None
+    return path
+
+
 def _server(text: str) -> str:
-    found = _HOST.fullmatch(text or "localhost")
+    found = _HOST.fullmatch(text)
     port = int((found and found["port"]) or DEFAULT_PORT)
     if found is None or not 0 < port < 65_536:
         raise _malformed("has a host or a port that is none")

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from nats.aio.client import Client as Nats
 from nats.errors import ConnectionClosedError, SecureConnWantedError
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from events.log import LogUnavailableError
 from events.nats.address import Address
-from events.nats.errors import ERRORS, INBOX, at_start, rights_of, unavailable
+from events.nats.credentials import Credentials, read_credentials
+from events.nats.errors import ERRORS, INBOX, at_start, is_cut_off, rights_of, unavailable
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
@@ -23,6 +25,12 @@ ANSWER_SECONDS = 5.0
 
 CLOSE_SECONDS = 1.0
 """The longest wait for an orderly end when a log is closed."""
+
+REACH_SECONDS = 2.0
+"""The longest wait for a sign that a server of several reaches the log."""
+
+WATCH_SECONDS = 5.0
+"""The time between two looks if a server of several still reaches the log."""
 
 PING_SECONDS = 5
 """After so long, each connection asks if its server is there."""
@@ -48,6 +56,15 @@ class Connection:
             self._check_tls(address)  # before it is sent
             return address.password or address.token or ""
 
+        def credentials() -> Credentials:
+            assert address.credentials is not None
+            self._check_tls(address)
+            try:
+                return read_credentials(address.credentials)
+            except (OSError, ValueError):
+                raise LogUnavailableError("the file of creds= can't be read now; put it back") from None
+
+        has_file = address.credentials is not None
         await self.nats.connect(
             [server],
             allow_reconnect=False,
@@ -61,10 +78,42 @@ class Connection:
             user=address.user,
             password=password if address.user is not None else None,
             token=password if address.token is not None else None,
+            user_jwt_cb=(lambda: credentials().jwt) if has_file else None,
+            signature_cb=(lambda challenge: credentials().signature(challenge)) if has_file else None,
             tls=address.tls,
         )
         self._check_tls(address)
+        if not self.nats.is_connected:  # the server said something else before its greeting; the library goes on
+            raise ConnectionClosedError
         self._is_connecting = False
+        reading = self.nats._reading_task  # noqa: SLF001  # a server's end at a bad moment ends it without `closed_cb`
+        assert reading is not None
+        reading.add_done_callback(self._on_read_to_the_end)
+
+    @property
+    def is_closed(self) -> bool:
+        """True once no call can be made. The library may wait long for a dead server before it says `closed`."""
+        return self.closed.done() or self.nats.is_closed
+
+    async def reaches_log(self, address: Address) -> bool:
+        """Return whether the server reaches the log, or the place for one; cut off from its cluster, it does not."""
+        try:
+            async with asyncio.timeout(REACH_SECONDS):
+                js = self.nats.jetstream(timeout=REACH_SECONDS)
+                info = await alone(js.stream_info(address.layout.log_stream), until=self.closed)
+        except NotFoundError:
+            return True
+        except ERRORS:
+            return False
+        return info.cluster is None or info.cluster.leader is not None
+
+    async def watch(self, address: Address) -> None:
+        """Close this connection once its server does not reach the log any more. A single server is not watched."""
+        while len(address.servers) > 1:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not await self.reaches_log(address):
+                await self.close()
+                return
 
     async def _on_error(self, error: Exception) -> None:
         """Raise the first connection's error; the library would try for ever.
@@ -86,6 +135,11 @@ class Connection:
         if not self.closed.done():
             self.closed.set_result(None)
 
+    def _on_read_to_the_end(self, reading: asyncio.Task[None]) -> None:
+        retrieve(reading)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
     async def close(self) -> None:
         """Disconnect; return once it is closed, or soon."""
         self._is_connecting = False
@@ -94,29 +148,54 @@ class Connection:
                 await alone(self.nats.close())
         except ERRORS:
             pass
+        self._abort()
         await self._on_closed()
+
+    def _abort(self) -> None:
+        """Finish what the library began. With bytes left for a dead server, it waits long, or gives up halfway."""
+        for subscription in tuple(self.nats._subs.values()):  # noqa: SLF001  # nothing public does it
+            subscription._stop_processing()  # noqa: SLF001
+        writer = getattr(self.nats._transport, "_io_writer", None)  # noqa: SLF001
+        if writer is not None:
+            writer.transport.abort()
 
 
 async def connect(address: Address) -> Connection:
-    """Return a new connection to the first server with room for one.
+    """Return a new connection to the first server with room for one, and with a way to the log if there are several.
+
+    If no server reaches the log, return a connection nevertheless: the next call says why.
 
     Raises:
-        ERRORS: no server has; the error is the last one's.
+        ERRORS: no server has room; the error is the last one's.
     """
     last: BaseException = ConnectionClosedError()
-    for server in address.servers:
-        connection = Connection()
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await alone(connection.connect(address, server))
-            return connection
-        except ERRORS as error:
-            last = error
+    found: list[Connection] = []
+    try:
+        for server in address.servers:
+            try:
+                found.append(await _connected_to(address, server))
+            except ERRORS as error:
+                last = error
+                continue
+            if len(address.servers) == 1 or await found[-1].reaches_log(address):
+                return found.pop()
+        if not found:
+            raise last
+        return found.pop(0)
+    finally:
+        for connection in found:
             await connection.close()
-        except BaseException:
-            await connection.close()
-            raise
-    raise last
+
+
+async def _connected_to(address: Address, server: str) -> Connection:
+    connection = Connection()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await alone(connection.connect(address, server))
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 class Client:
@@ -171,6 +250,8 @@ class Client:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await alone(call(connection.nats), until=connection.closed)
         except ERRORS as error:
+            if len(self._address.servers) > 1 and is_cut_off(error):
+                await connection.close()  # the next call looks for another server
             if connection.refusal is not refusal:
                 raise LogUnavailableError(f"NATS refuses: {connection.refusal}; {self._rights}") from error
             raise unavailable(error) from error
@@ -179,7 +260,9 @@ class Client:
         async with self._connecting:
             if self._is_closed:
                 raise LogUnavailableError("the log is closed")
-            if self._connection is None or self._connection.closed.done():
+            if self._connection is None or self._connection.is_closed:
+                if self._connection is not None:
+                    await self._connection.close()
                 connection = await connect(self._address)
                 if self._on_open is not None:
                     await self._on_open(connection.nats)
@@ -200,7 +283,7 @@ async def alone(work: Awaitable[T], *, until: asyncio.Future[None] | None = None
         ConnectionClosedError: `until` was done before.
     """
     task = asyncio.ensure_future(work)
-    task.add_done_callback(_retrieve)
+    task.add_done_callback(retrieve)
     ends: set[asyncio.Future[Any]] = {task} if until is None else {task, until}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -211,7 +294,7 @@ async def alone(work: Awaitable[T], *, until: asyncio.Future[None] | None = None
         task.cancel()
 
 
-def _retrieve(task: asyncio.Future[Any]) -> None:
-    """Take note of a result without a caller."""
+def retrieve(task: asyncio.Future[Any]) -> None:
+    """Take note of a result without a caller, or asyncio prints its error with a traceback."""
     if not task.cancelled():
         task.exception()

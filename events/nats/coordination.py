@@ -51,7 +51,7 @@ class NatsCoordination:
         """Yield the notes of all brokers; see `Coordination.subscribe`. A connection of its own ends with it."""
         if self._is_closed:
             return
-        connection, begun = None, asyncio.get_running_loop().create_future()
+        connection, watching, begun = None, None, asyncio.get_running_loop().create_future()
         self._beginning.add(begun)
         try:
             try:
@@ -60,6 +60,7 @@ class NatsCoordination:
                 subscription = await connection.nats.subscribe(self._address.layout.roster_subject)
                 await alone(connection.nats.flush(timeout=int(ANSWER_SECONDS)))  # the server has the subscription now
                 self._begin(begun)
+                watching = asyncio.ensure_future(connection.watch(self._address))
                 async for message in subscription.messages:
                     yield message.data
                 raise ConnectionClosedError
@@ -69,6 +70,8 @@ class NatsCoordination:
                 raise unavailable(error) from error
         finally:
             self._begin(begun)
+            if watching is not None:
+                watching.cancel()
             if connection is not None:
                 self._connections.discard(connection)
                 await connection.close()

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from nats.aio.client import Client as Nats
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, Position
 from events.known_commits import KnownCommits
 from events.nats import meta
-from events.nats.errors import LogGoneError, damaged
+from events.nats.client import retrieve
+from events.nats.errors import NO_LEADER, LogGoneError, damaged
 from events.nats.layout import COMMIT_HEADER, Layout
 from events.nats.requests import NO_STREAM, PAGE_BYTES, api, page, stored
 
@@ -88,12 +89,16 @@ async def last_position(nats: Nats, layout: Layout) -> Position:
 
     Raises:
         LogGoneError: there is no log.
+        APIError: it has no leader now.
     """
     try:
-        state = (await api(nats, f"STREAM.INFO.{layout.log_stream}"))["state"]
+        answer = await api(nats, f"STREAM.INFO.{layout.log_stream}")
     except NotFoundError as error:
         raise (LogGoneError() if error.err_code == NO_STREAM else error) from error
-    last: Position = state["last_seq"]
+    if "cluster" in answer and not answer["cluster"].get("leader"):
+        # Any server answers then, with what it has: commits may be missing there.
+        raise APIError(code=503, err_code=NO_LEADER, description=f"the stream {layout.log_stream} has no leader now")
+    last: Position = answer["state"]["last_seq"]
     return last
 
 
@@ -123,6 +128,7 @@ async def read_page(nats: Nats, layout: Layout, after: Position, limit: int) -> 
         UnusableLogError: one of them is missing.
     """
     finding = asyncio.ensure_future(_find(nats, layout, after, limit))
+    finding.add_done_callback(retrieve)
     try:
         last = await last_position(nats, layout)
         found = await finding

@@ -19,7 +19,11 @@ GONE = "the log is gone from NATS; restore it, or start again"
 RESTORE = "restore it from a backup"
 NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
 
-_CREDENTIALS = ("authorization violation", "authentication", "user authentication", "account")
+NO_LEADER = 10008
+"""The server's code for a cluster without a leader, as far as it knows."""
+
+_CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked")
+"""Refusals of a user, in a server's words. It also refuses a slow one, or one too many, for now."""
 
 
 INBOX = "_INBOX_"
@@ -61,7 +65,9 @@ def unavailable(error: BaseException) -> LogUnavailableError:
 def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
     """Return the error for a refusal of the first requests: unusable, if waiting does not help."""
     if _refuses_credentials(error):
-        return UnusableLogError("NATS refuses the user, the password or the token of the log's URL; check them")
+        return UnusableLogError(
+            "NATS refuses the user, the password, the token or the file of creds= in the log's URL; check them"
+        )
     if isinstance(error, ssl.SSLError):
         return UnusableLogError(f"no TLS with NATS ({_tls_fault(error)}); check the certificates, and ssl_ca_certs=")
     if isinstance(error, errors.SecureConnWantedError):
@@ -89,7 +95,16 @@ def reason_of(error: BaseException) -> str:
         return f"NATS can't be reached: {os.strerror(error.errno)}"  # asyncio's own text has the host in it
     if isinstance(error, errors.MaxPayloadError):
         return "NATS refuses: a message is larger than its max_payload"
+    if type(error) is errors.Error:  # in the server's own words
+        return f"NATS refuses: {_short(error).removeprefix('nats: ').strip(chr(39)).lower()}"
     return "NATS can't be reached: no connection"
+
+
+def is_cut_off(error: BaseException) -> bool:
+    """Return whether a request may have failed since its server does not reach the others of its cluster."""
+    if isinstance(error, APIError):
+        return error.err_code == NO_LEADER
+    return isinstance(error, TimeoutError | errors.NoRespondersError | NoStreamResponseError)
 
 
 def _refuses_credentials(error: BaseException) -> bool:

@@ -111,13 +111,12 @@ class Layout(NamedTuple):
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """All streams of the log, those of buckets and of the object store included."""
-        buckets = self.meta_bucket, self.redacted_bucket, self.sessions_bucket
+        """All streams of the log, those of buckets and of the object store included; the bucket `META` is the last."""
         return (
             self.log_stream,
             self.deliveries_stream,
             self.operations_stream,
             self.turns_stream,
-            *(f"KV_{bucket}" for bucket in buckets),
             f"OBJ_{self.snapshots_store}",
+            *(f"KV_{bucket}" for bucket in (self.redacted_bucket, self.sessions_bucket, self.meta_bucket)),
         )

@@ -171,7 +171,9 @@ class NatsLog:
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
         """Redact the texts at `positions`; see `EventLog.redact`. Their bytes are overwritten in the server's files.
 
-        Servers of a cluster have them in their Raft logs until they compact those by themselves.
+        Servers of a cluster have them in their Raft logs until they compact those by themselves. A server that crashes
+        after it has noted a deletion, and before it has overwritten the bytes, keeps those until it compacts their
+        file: it takes the message for deleted then, and erases no deleted one.
         """
         for start in range(0, len(positions), redaction.REDACTED_AT_ONCE):
             page = positions[start : start + redaction.REDACTED_AT_ONCE]
@@ -184,13 +186,16 @@ class NatsLog:
     async def record(
         self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
     ) -> None:
-        """Store the records, if they can be; see `EventLog.record`."""
+        """Store the records, if they can be; see `EventLog.record`.
+
+        They are several messages. The ends of brokers are in one of the last, as the proof that all before were stored.
+        """
         layout = self._layout
         drafts = _drafts(layout.deliveries_subject, delivery_records)
         others = [one for one in operation_records if one.kind not in ("refused", "running")]
         refusals = [one for one in operation_records if one.kind == "refused"]
-        drafts += _drafts(layout.operations_subject("other"), others)
         drafts += _drafts(layout.operations_subject("refused"), refusals)
+        drafts += _drafts(layout.operations_subject("other"), others)
         for record in operation_records:
             if record.kind == "running":
                 (draft,) = _drafts(layout.operations_subject(f"running.{record.broker}"), [record])

@@ -26,7 +26,7 @@ from events.nats.log import NatsLog, Opened
 from events.nats.reader import NatsReader
 from events.nats.redaction import trim
 from events.nats.requests import api
-from events.nats.settings import Synchronous, check_replicas, check_server, check_sync, survives
+from events.nats.settings import Synchronous, check_server, check_sync, survives
 from events.nats.streams import delete_streams, make_streams
 from events.nats.turns import prepare
 from events.session_records import SECRET_BYTES
@@ -63,8 +63,9 @@ async def _open(nats: Nats, address: Address, synchronous: Synchronous) -> Opene
     layout = address.layout
     check_server(nats)
     check_sync(is_synced=address.is_synced, synchronous=synchronous)
+    if await _is_loading(nats, layout):
+        raise _not_loaded(address)
     replicas = await make_streams(nats, layout, address.replicas)
-    check_replicas(layout.log_stream, replicas, address.replicas)
     await _make_values(nats, layout)
     await check_format(nats, address)
     await prepare(nats, layout)
@@ -121,10 +122,9 @@ async def _emptied(nats: Nats, address: Address, token: bytes) -> None:
     """Make the streams of a log, and mark it with the load's token."""
     layout = address.layout
     check_server(nats)
-    await make_streams(nats, layout, address.replicas)
-    if await meta.get(nats, layout, meta.LOADING):
+    if await _is_loading(nats, layout):
         await delete_streams(nats, layout)
-        await make_streams(nats, layout, address.replicas)
+    await make_streams(nats, layout, address.replicas)
     if await last_position(nats, layout) > 0:
         raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
     await meta.put(nats, layout, meta.LOADING, token)
@@ -172,18 +172,31 @@ async def check_format(nats: Nats, address: Address) -> None:
             f"the log {address.name!r} has format {(form or b'?').decode(errors='replace')}, and this program knows"
             f" {FORMAT.decode()}; use a newer version"
         )
-    if await meta.get(nats, address.layout, meta.LOADING):
-        raise UnusableLogError(
-            f"the log {address.name!r} was not loaded to its end; load it again, or name another: ?name="
-        )
+    if await _is_loading(nats, address.layout):
+        raise _not_loaded(address)
+
+
+async def _is_loading(nats: Nats, layout: Layout) -> bool:
+    """Return whether there is a log that was not loaded to its end, also if it lacks streams."""
+    try:
+        return bool(await meta.get(nats, layout, meta.LOADING))
+    except NotFoundError:
+        return False
+
+
+def _not_loaded(address: Address) -> UnusableLogError:
+    return UnusableLogError(
+        f"the log {address.name!r} was not loaded to its end; load it again, or name another: ?name="
+    )
 
 
 async def _make_values(nats: Nats, layout: Layout) -> None:
     """Give a new log its epoch, its secret and, last of all, its format. The first value of each holds."""
+    # Asked for before the format: another broker may make that, and its first commit, in between.
+    last = await last_position(nats, layout)
     if await meta.get(nats, layout, meta.FORMAT) is not None:
         return
-    state = (await api(nats, f"STREAM.INFO.{layout.log_stream}"))["state"]
-    if state["last_seq"]:
+    if last > 0:
         raise damaged(f"the bucket {layout.meta_bucket} is empty, and the stream {layout.log_stream} is not")
     await meta.create(nats, layout, EPOCH_KEY, new_epoch().encode())
     await meta.create(nats, layout, meta.SECRET, secrets.token_hex(SECRET_BYTES).encode())

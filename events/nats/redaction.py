@@ -16,7 +16,7 @@ from events.nats import meta
 from events.nats.entries import entry_of
 from events.nats.errors import damaged
 from events.nats.layout import COMMIT_HEADER, STAND_INS_PER_GROUP, Layout
-from events.nats.requests import Draft, api, erase, publish, stored
+from events.nats.requests import Draft, api, erase, publish, stored, subjects
 
 REDACTED_AT_ONCE = 16
 """A server writes a file of up to 8 MB anew for each of them."""
@@ -38,7 +38,7 @@ async def _put_stand_in(nats: Nats, layout: Layout, position: Position) -> Posit
     """Store the redacted commit for the one at `position`, and return it; 0 if redaction does not change it."""
     found = await stored(nats, layout.log_stream, {"seq": position})
     if found is None:
-        return 0  # trimmed, redacted, or not there yet
+        return 0  # trimmed, redacted, or not there yet; or deleted by a server that crashed before it erased it
     entry = entry_of(position, found.headers, found.data)
     try:
         redacted = redact_line(entry.line)
@@ -57,9 +57,8 @@ async def trim(nats: Nats, layout: Layout) -> None:
         return
     await api(nats, f"STREAM.PURGE.{layout.log_stream}", {"seq": position + 1})
     stream = f"KV_{layout.redacted_bucket}"
-    answer = await api(nats, f"STREAM.INFO.{stream}", {"subjects_filter": layout.stand_in_subjects})
-    groups = {int(subject.split(".")[-2]) for subject in answer["state"].get("subjects") or ()}
+    groups = {int(subject.split(".")[-2]) for subject in await subjects(nats, stream, layout.stand_in_subjects)}
     for group in sorted(groups):
         if (group + 1) * STAND_INS_PER_GROUP <= position + 1:
-            subjects = layout.stand_in_subjects.removesuffix(">") + f"{group}.*"
-            await api(nats, f"STREAM.PURGE.{stream}", {"filter": subjects})
+            of_group = layout.stand_in_subjects.removesuffix(">") + f"{group}.*"
+            await api(nats, f"STREAM.PURGE.{stream}", {"filter": of_group})

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
-from nats.errors import Error, NoRespondersError
+from nats.errors import ConnectionClosedError, Error, NoRespondersError
 from nats.js.errors import APIError, NotFoundError
 
 from events.nats import client
@@ -30,6 +31,9 @@ BATCH_MESSAGES_MAX = 1_000
 NO_STREAM = 10059
 NO_CLUSTER = 10074
 """The server's code for several replicas on a single server."""
+
+NO_PEERS = 10005
+"""The server's code for more replicas than its cluster has servers now."""
 
 WRONG_SEQUENCE = (10071, 10164)
 """The server's codes for an append after another one."""
@@ -119,6 +123,18 @@ async def stored(nats: Nats, stream: str, request: Mapping[str, Any]) -> Message
     return Message(found["seq"], {name: value.strip() for name, _, value in lines}, data, found["time"])
 
 
+async def subjects(nats: Nats, stream: str, pattern: str) -> list[str]:
+    """Return the subjects of the messages of `stream`, as far as they match. A server answers with 100,000 at once."""
+    found: list[str] = []
+    while True:
+        request = {"subjects_filter": pattern, "offset": len(found)}
+        answer = await api(nats, f"STREAM.INFO.{stream}", request)
+        some = answer["state"].get("subjects") or {}
+        found += some
+        if not some or len(found) >= answer.get("total", 0):
+            return found
+
+
 async def erase(nats: Nats, stream: str, sequences: Sequence[int]) -> None:
     """Delete messages of `stream`, and overwrite their bytes; missing ones are skipped."""
     for sequence in sequences:
@@ -146,7 +162,8 @@ async def page(nats: Nats, stream: str, request: Mapping[str, Any]) -> list[Msg]
         await nats.publish(f"$JS.API.DIRECT.GET.{stream}", _encode(request), reply=inbox)
         headers = (await ended).headers or {}
     finally:
-        await subscription.unsubscribe()
+        with suppress(ConnectionClosedError):
+            await subscription.unsubscribe()
     status = headers.get("Status")
     if status == _NO_RESPONDERS:
         raise NoRespondersError

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from functools import partial
+from weakref import WeakValueDictionary
 
 import msgspec
 from nats.js import JetStreamContext
@@ -21,7 +22,7 @@ from nats.js.errors import APIError, NotFoundError
 from events.log import LogUnavailableError
 from events.nats.client import Client
 from events.nats.layout import Layout
-from events.nats.requests import WRONG_SEQUENCE, erase
+from events.nats.requests import WRONG_SEQUENCE, erase, subjects
 from events.session_records import Fields
 
 ATTEMPTS = 20
@@ -48,7 +49,7 @@ class NatsSessionRecords:
         self._stream = f"KV_{layout.sessions_bucket}"
         self._prefix = f"$KV.{layout.sessions_bucket}."
         self._client = client
-        self._changing: dict[str, asyncio.Lock] = {}
+        self._changing = WeakValueDictionary[str, asyncio.Lock]()
 
     async def load(self, key: str, *, now_ms: int) -> Fields:
         """See `SessionRecords.load`."""
@@ -59,17 +60,12 @@ class NatsSessionRecords:
         """See `SessionRecords.keep`."""
         subject = self._subject(key)
         lock = self._changing.setdefault(subject, asyncio.Lock())  # it serves callers in their order
-        try:
-            async with lock:
-                await self._keep(subject, changes, until_ms)
-        finally:
-            if not lock.locked():
-                self._changing.pop(subject, None)
+        async with lock:
+            await self._keep(subject, changes, until_ms)
 
     async def expire(self, *, now_ms: int) -> None:
         """See `SessionRecords.expire`. The server's own limit is for brokers without that habit."""
-        info = await self._client.run(lambda js: js.stream_info(self._stream, subjects_filter=f"{self._prefix}>"))
-        for subject in info.state.subjects or {}:
+        for subject in await self._client.ask(lambda nats: subjects(nats, self._stream, f"{self._prefix}>")):
             if sequence := await self._client.run(partial(self._expired, subject, now_ms)):
                 # A change meanwhile has another sequence, and stays.
                 await self._client.ask(partial(erase, stream=self._stream, sequences=[sequence]))

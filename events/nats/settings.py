@@ -11,7 +11,9 @@ from events.log import UnusableLogError
 
 Synchronous = Literal["full", "normal"]
 
-LEAST_VERSION = (2, 12)
+LEAST_VERSION = (2, 12, 2)
+"""2.12.0 and 2.12.1 have atomic batches too, but stop for good when two brokers append at once."""
+
 LEAST_PAYLOAD_BYTES = 1_048_576
 """A server's own default for `max_payload`. A commit has less, and a part of a snapshot a quarter."""
 
@@ -30,8 +32,9 @@ UNSYNCED = (
 _PLAIN: Mapping[str, Any] = {
     "retention": "limits",
     "max_age": 0,
-    **dict.fromkeys(("max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size"), -1),
-    **dict.fromkeys(("sealed", "no_ack", "deny_delete", "deny_purge", "mirror", "sources", "subject_transform")),
+    **dict.fromkeys(("max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers"), -1),
+    **dict.fromkeys(("sealed", "no_ack", "deny_delete", "deny_purge", "discard_new_per_subject", "persist_mode")),
+    **dict.fromkeys(("mirror", "sources", "subject_transform")),
 }
 """The settings of a stream without limits and changes."""
 
@@ -43,9 +46,9 @@ def check_server(nats: Nats) -> None:
         UnusableLogError: it can't hold a log.
     """
     version = nats.connected_server_version
-    if (version.major, version.minor) < LEAST_VERSION:
-        found = f"{version.major}.{version.minor}.{version.patch}"
-        raise UnusableLogError(f"NATS {found} is too old; use nats-server 2.12 or newer")
+    found = version.major, version.minor, version.patch
+    if found < LEAST_VERSION:
+        raise UnusableLogError(f"NATS {_dotted(found)} is too old; use nats-server {_dotted(LEAST_VERSION)} or newer")
     if nats.max_payload < LEAST_PAYLOAD_BYTES:
         raise UnusableLogError(
             f"NATS takes messages of {nats.max_payload} bytes at most; set max_payload to {LEAST_PAYLOAD_BYTES} or more"
@@ -63,7 +66,7 @@ def check_sync(*, is_synced: bool, synchronous: Synchronous) -> None:
 
 
 def check_replicas(stream: str, replicas: int, asked: int) -> None:
-    """Check the number of replicas of the log's stream; the log's URL asks for `asked` at least.
+    """Check the number of replicas of one of the log's streams; the log's URL asks for `asked` at least.
 
     Raises:
         UnusableLogError: it is too low, or of no use.
@@ -97,6 +100,10 @@ def survives(replicas: int, *, is_synced: bool) -> str:
     else:
         promise = "a crash and a power failure, but not the loss of the server's disk"
     return promise + JEPSEN
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _text(value: object) -> str:

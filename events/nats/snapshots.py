@@ -10,7 +10,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from events.nats.client import Client
 from events.nats.entries import read_page
 from events.nats.errors import damaged
 from events.nats.layout import Layout
-from events.nats.requests import ROLLUP, Draft, api, erase, publish, stored
+from events.nats.requests import ROLLUP, Draft, api, erase, publish, stored, subjects
 from events.snapshot_parts import PART_BYTES, lines_of, parts_of
 
 SNAPSHOTS_MAX = 16
@@ -168,8 +168,8 @@ class Snapshots:
 
     async def _list(self, nats: Nats) -> list[tuple[SnapshotRow, str]]:
         """Return the finished snapshots, each with the id of its parts' subject."""
-        subjects = await self._subjects(nats, f"{self._prefix}.M.*")
-        found = await asyncio.gather(*(stored(nats, self._stream, {"last_by_subj": subject}) for subject in subjects))
+        entries = await subjects(nats, self._stream, f"{self._prefix}.M.*")
+        found = await asyncio.gather(*(stored(nats, self._stream, {"last_by_subj": entry}) for entry in entries))
         rows = []
         for message in found:
             if message is None:
@@ -182,11 +182,6 @@ class Snapshots:
                 continue  # another program's object, or one deleted by its tools
             rows.append((SnapshotRow(tip, info.metadata.sha256, parts, message.sequence), info.nuid))
         return rows
-
-    async def _subjects(self, nats: Nats, subjects: str) -> Iterable[str]:
-        answer = await api(nats, f"STREAM.INFO.{self._stream}", {"subjects_filter": subjects})
-        found: Mapping[str, int] = answer["state"].get("subjects") or {}
-        return found
 
     async def load(self, row: SnapshotRow) -> Snapshot:
         """Return the snapshot of a row.
@@ -268,7 +263,7 @@ class Snapshots:
     async def _sweep(self, nats: Nats) -> None:
         """Remove the parts of snapshots without an entry, if they are old."""
         finished = {f"{self._prefix}.C.{nuid}" for _, nuid in await self._list(nats)}
-        for subject in await self._subjects(nats, f"{self._prefix}.C.*"):
+        for subject in await subjects(nats, self._stream, f"{self._prefix}.C.*"):
             if subject not in finished:
                 last = await stored(nats, self._stream, {"last_by_subj": subject})
                 now = (await api(nats, f"STREAM.INFO.{self._stream}"))["ts"]

@@ -13,8 +13,8 @@ from events.log import UnusableLogError
 from events.nats import meta
 from events.nats.errors import GONE
 from events.nats.layout import Layout
-from events.nats.requests import NO_CLUSTER, NO_STREAM, JsonObject, api
-from events.nats.settings import fault_of
+from events.nats.requests import NO_CLUSTER, NO_PEERS, NO_STREAM, JsonObject, api
+from events.nats.settings import check_replicas, fault_of
 
 DELIVERY_RECORDS_KEPT = 100_000
 """The number of messages with records of deliveries; each has those of one call."""
@@ -53,10 +53,13 @@ def wanted_streams(layout: Layout) -> Mapping[str, JsonObject]:
 
 
 async def make_streams(nats: Nats, layout: Layout, replicas: int) -> int:
-    """Make the missing streams of a log; return the number of replicas of its commits.
+    """Make the missing streams of a log; return the least number of replicas of all of them.
+
+    A commit survives no more than its log does: without the values and the stand-ins beside it, it can't be read.
 
     Raises:
-        UnusableLogError: a stream of their names is another program's, or the log's own is gone.
+        UnusableLogError: a stream of their names is another program's or has too few replicas, or the log's own is
+            gone.
         APIError: the servers refuse to make them.
     """
     wanted = wanted_streams(layout)
@@ -66,19 +69,23 @@ async def make_streams(nats: Nats, layout: Layout, replicas: int) -> int:
             raise UnusableLogError(
                 f"NATS has a stream {name} that is no log of this program ({fault}); name another log: ?name="
             )
-    log_config = found[layout.log_stream]
+    kept = {name: replicas if config is None else config["num_replicas"] for name, config in found.items()}
+    for name, count in kept.items():
+        check_replicas(name, count, replicas)
     has_values = found[f"KV_{layout.meta_bucket}"] is not None
-    if has_values and log_config is None and await meta.get(nats, layout, meta.FORMAT) is not None:
+    if has_values and found[layout.log_stream] is None and await meta.get(nats, layout, meta.FORMAT) is not None:
         raise UnusableLogError(f"{GONE}, with another name: ?name=")
     for name, config in found.items():
         if config is None:
             await _make(nats, name, {**wanted[name], "num_replicas": replicas})
-    made: int = (log_config or {}).get("num_replicas", replicas)
-    return made
+    return min(kept.values())
 
 
 async def delete_streams(nats: Nats, layout: Layout) -> None:
-    """Delete a log's streams, with all that is in them; those that are gone already are skipped."""
+    """Delete a log's streams, with all that is in them; those that are gone already are skipped.
+
+    The last one has the mark of an unfinished load, so an interrupted deletion leaves nothing that counts as a log.
+    """
     for name in layout.streams:
         try:
             await api(nats, f"STREAM.DELETE.{name}")
@@ -101,6 +108,6 @@ async def _make(nats: Nats, name: str, settings: Mapping[str, Any]) -> None:
     try:
         await api(nats, f"STREAM.CREATE.{name}", {"name": name, "retention": "limits", **settings})
     except APIError as error:
-        if error.code != 400 and error.err_code != NO_CLUSTER:
-            raise
+        if error.err_code == NO_PEERS or (error.code != 400 and error.err_code != NO_CLUSTER):
+            raise  # other servers may come yet
         raise UnusableLogError(f"NATS refuses to make the stream {name}: {error.description}") from error

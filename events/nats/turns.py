@@ -165,6 +165,8 @@ class Turns:
         except NoRespondersError:
             await prepare(nats, self._layout)  # for the next one
             return None
+        except TimeoutError:  # a busy server, and no reason to leave it
+            return None
         if not answer.reply:
             return None  # the time is over
         turn = _Turn(nats, answer.reply, time.monotonic() + TURN_MS / 1_000)

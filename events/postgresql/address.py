@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlunsplit
 
 from events.log import UnusableLogError
 from events.postgresql.url_checks import check_files, check_places, check_target, parameters_of
+from events.store_url import split_url
 
 DEFAULT_NAME = "chat"
 
@@ -43,8 +44,8 @@ def address_of(url: str) -> Address:
     Raises:
         UnusableLogError: the URL or the name is malformed, or a file that it names can't be used.
     """
+    parts = split_url(url)
     try:
-        parts = urlsplit(url)
         _check(parts)
     except ValueError as error:
         raise UnusableLogError(f"the URL of the log can't be used: {error}") from None

@@ -63,7 +63,8 @@ def _check_hosts(places: Sequence[str]) -> None:
 
 def _check_port(port: str) -> None:
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= PORT_MAX):
-        raise ValueError(f"{port!r} is no port; a port is a number from 1 to {PORT_MAX}")
+        # Not with its text: a password without its @ stands there.
+        raise ValueError(f"it has a port that is none; a port is a number from 1 to {PORT_MAX}")
 
 
 def check_target(parameters: Mapping[str, str]) -> None:

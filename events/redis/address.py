@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
 from events.log import UnusableLogError
+from events.store_url import split_url
 
 DEFAULT_NAME = "chat"
 DEFAULT_PORT = 6379
@@ -79,12 +80,12 @@ def parse(url: str) -> Address:
     Raises:
         UnusableLogError: it is malformed; the text says how it should look, without its password.
     """
+    parts = split_url(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     try:
-        parts = urlsplit(url)
-        query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         port = parts.port or DEFAULT_PORT
-    except ValueError as error:
-        raise _malformed(f"is malformed ({error})") from None
+    except ValueError:  # its text has the port in it, which may be a password
+        raise _malformed("has a port that is none") from None
     unknown = sorted(query.keys() - _OPTIONS[parts.scheme])
     if unknown:
         known = ", ".join(sorted(_OPTIONS[parts.scheme]))

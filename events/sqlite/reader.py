@@ -216,7 +216,7 @@ class SqliteReader:
         if not rows or rows[-1][0] == start + len(rows):  # positions ascend, so there is no gap
             return rows, None
         sound = next(n for n, row in enumerate(rows) if row[0] != start + 1 + n)
-        return rows[:sound], damaged(self.name, f"behind position {start + sound} commits are missing")
+        return rows[:sound], damaged(self.name, f"after position {start + sound} commits are missing")
 
     def _at_ms(self, db: apsw.Connection, position: Position) -> int:
         body = first(db, "SELECT CAST(body AS BLOB) FROM commits WHERE position = ?", position)

@@ -146,7 +146,7 @@ def _every(stride: int, state: State, last: Position, source: Source, advance: A
         count = min(stride, last - state.position)
         after = fold(islice(behind, count), state)
         if after.position != state.position + count:
-            raise BrokenChainError(f"the commits behind position {after.position} are gone")
+            raise BrokenChainError(f"the commits after position {after.position} are gone")
         advance(count)
         state = after
         yield state

@@ -96,7 +96,7 @@ def _position(source: Source, last: Position, room: str | None) -> Position:
         raise UsageError(f"there are no commits in {source.name}, so there is nothing to reproduce")
     check_position(source, last)
     if last == base:
-        there = f"{source.name} begins behind position {base}" if base else "position 0 is the empty log"
+        there = f"{source.name} begins after position {base}" if base else "position 0 is the empty log"
         raise UsageError(f"{there}: the first commit to reproduce is {base + 1}")
     return last if room is None else _last_of_room(source, last, names_of(source).room_of(room))
 

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     except _LoadError as error:
         raise UsageError(f"{error}; nothing was loaded") from None
     last, base = loading.state.position, loading.base
-    where = f"from position {base + 1} to {last}" if last > base else f"behind position {base}"
+    where = f"from position {base + 1} to {last}" if last > base else f"after position {base}"
     terminal.line(f"loaded {count(last - base, 'commit')}, {where}")
     return 0
 

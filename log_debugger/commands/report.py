@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     summary = f"{name}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"
     (terminal.err if out.is_stdout else terminal.out).write(f"{summary}\n")
     if folded.stopped is not None:
-        terminal.err.write(f"the page ends behind position {folded.last}: {safe(folded.stopped)}\n")
+        terminal.err.write(f"the page ends after position {folded.last}: {safe(folded.stopped)}\n")
     return EXIT_BROKEN if folded.breaches else EXIT_SOUND
 
 

@@ -24,6 +24,7 @@ from log_debugger.reading.sources import Source
 from log_debugger.reading.times import AT_HELP, LogSpan, position_of, span_of, start_of
 from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
 from log_debugger.terminal import Terminal
+from projections.state import State
 
 PAGES_A_LOOK = 5
 """The pages between two looks for notes: records come late by a second, so it need not be oftener."""
@@ -62,7 +63,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             notes = GrowingNotes(source, commit_filter, None if options.start is None else start)
             printer = JsonCommitPrinter if options.json else CommitPrinter
             new_printer = partial(printer, terminal, log.names, commit_filter)
-            _tell(follower, notes, commit_filter, lambda: new_printer(start_of(source)), terminal)
+            base = source.base.state if options.start is not None and start == source.base.tip.position else None
+            _tell(follower, notes, commit_filter, lambda: _begun(new_printer(start_of(source)), base), terminal)
     except KeyboardInterrupt:  # the way to end it
         terminal.out.flush()
     return 0
@@ -91,6 +93,13 @@ def _tell(
                 printer.notes(notes.before(follower.state.position + 1), follower.state)
         finally:
             terminal.out.flush()
+
+
+def _begun(printer: CommitPrinter, base: State | None) -> CommitPrinter:
+    """Return `printer`; say first that the log begins at `base` if it was trimmed, and what comes begins there."""
+    if base is not None and base.position:
+        printer.base(base)
+    return printer
 
 
 class _GrowingContext(LogContext):

@@ -96,7 +96,7 @@ class Deliveries:
             yield f"handed to {who}: {', '.join(ways)}" if ways else self._missing(who, one.connection_id, commit)
 
     def _notes_begin(self) -> str:
-        return f"the notes of this log begin behind position {self._after:,}"
+        return f"the notes of this log begin after position {self._after:,}"
 
     def _missing(self, who: str, connection_id: ConnectionId, commit: Commit) -> str:
         if self._ends_at_ms - commit.at_ms < RECORD_DELAY_MS_MAX:

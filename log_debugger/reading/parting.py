@@ -89,7 +89,7 @@ def named_errors(source: Source) -> Iterator[None]:
     try:
         yield
     except (BrokenChainError, UnreadableCommitError) as error:
-        if source.name in str(error):
+        if str(error).startswith(source.name):
             raise
         raise type(error)(f"{source.name}: {error}") from error
 
@@ -101,10 +101,11 @@ def _id_at(source: Source, position: Position) -> CommitId:
 
 
 def _commit(source: Source, position: Position, line: bytes) -> Commit:
-    try:
-        return decode_commit(line)
-    except UnreadableCommitError as error:
-        raise UnreadableCommitError(f"{source.name}, position {position}: {safe(str(error))}") from None
+    with named_errors(source):
+        try:
+            return decode_commit(line)
+        except UnreadableCommitError as error:
+            raise UnreadableCommitError(f"{source.name}, position {position}: {safe(str(error))}") from None
 
 
 def _less_text(a: Source, b: Source, position: Position, one: bytes, other: bytes) -> tuple[bool, bool] | None:

@@ -227,11 +227,11 @@ def _time(text: str) -> WrittenTime | None:
         since_ms = _clock(text[1:])
         since_ms = duration_ms(text[1:]) if since_ms is None else since_ms
         return WrittenTime(text, since_ms=since_ms) if since_ms is not None else None
-    if (of_day := _TIME_OF_DAY.fullmatch(text)) is not None:
-        hour, minute, second, zone = of_day.groups("")
-        moment = datetime.fromisoformat(f"1970-01-02T{hour:0>2}{minute}{second}{zone or 'Z'}")
-        return WrittenTime(text, of_day_ms=round(moment.timestamp() * 1_000) % _DAY_MS)
-    with suppress(ValueError, OverflowError):
+    with suppress(ValueError, OverflowError):  # a zone may be too far off, as +24:00 is
+        if (of_day := _TIME_OF_DAY.fullmatch(text)) is not None:
+            hour, minute, second, zone = of_day.groups("")
+            moment = datetime.fromisoformat(f"1970-01-02T{hour:0>2}{minute}{second}{zone or 'Z'}")
+            return WrittenTime(text, of_day_ms=round(moment.timestamp() * 1_000) % _DAY_MS)
         moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return WrittenTime(text, at_ms=round(moment.timestamp() * 1_000))

@@ -12,6 +12,7 @@ from log_debugger.reading.times import clock
 from projections.state import State
 
 BROKER_DIGITS = 4
+UNKNOWN = "an unknown caller"
 
 _WORDS: dict[OperationKind, str] = {
     "started": "{} starts",
@@ -38,9 +39,9 @@ def _text(names: ShortNames, state: State, note: Note) -> str:
     record = note.record
     if record.kind != "refused":
         return _broker_text(record, is_unclean=note.is_unclean)
-    if record.connection_id is None or record.command is None or record.code is None:
+    if record.command is None or record.code is None:
         return f"{record.times:,} more refused, too many to note each"
-    who = names.person_in(state, record.connection_id)
+    who = names.person_in(state, record.connection_id) if record.connection_id is not None else UNKNOWN
     return f"{who} is refused {safe(record.command)}: {safe(record.code)}"
 
 

@@ -27,7 +27,7 @@ from log_debugger.telling.passed_over import (
     seeker_waiting,
     why_passed_over,
 )
-from log_debugger.telling.timeline import explanation_json
+from log_debugger.telling.timeline import explanation_json, trimmed_text
 from log_debugger.terminal import Terminal, ascii_json
 from projections.state import State
 
@@ -62,13 +62,14 @@ class PairTimeline:
         self._start_ms = start_of(source)
         self._avoid: dict[ConnectionId, tuple[ConnectionId, ...]] = {}  # by the facts of each one's last search
         self._meetings = self._both_waited_ms = 0
+        self._base, self._had_met = 0, False
         self._waits: dict[ConnectionId, list[tuple[int, int | None]]] = {who: [] for who in pair}
 
     def begin(self, base: State) -> None:
         """Print the pair, and the end of what is gone."""
         self._line(f"why {' and '.join(map(shown_id, self._pair))} met, or did not")
         if base.position:
-            self._line(f"what was before position {base.position + 1:,} is gone from the log")
+            self._line(trimmed_text(base.position))
         self._note_base(base)
 
     def commit(self, entry: LogEntry) -> None:
@@ -92,7 +93,9 @@ class PairTimeline:
         waited = (
             f"for {span(self._both_waited_ms)} both waited" if self._both_waited_ms else "they never waited together"
         )
-        self._line(f"\n{first} and {second} {met}; {waited}")
+        since = f"after position {self._base:,}, " if self._base else ""
+        before = "; they had met before" if self._had_met else ""
+        self._line(f"\n{since}{first} and {second} {met}; {waited}{before}")
         for who, waits in self._waits.items() if not (self._meetings or self._both_waited_ms) else ():
             self._line(f"  {self._names.person_in(state, who)} waited {self._waits_text(waits)}")
 
@@ -148,6 +151,7 @@ class PairTimeline:
         return self._names.person_in(state, self._pair[0]), self._names.person_in(state, self._pair[1])
 
     def _note_base(self, base: State) -> None:
+        self._base, self._had_met = base.position, _had_met(base, self._pair)
         for who, waits in self._waits.items():
             if who in base.queue.entered:
                 waits.append((base.connections.by_id[who].waiting_since_ms(), None))
@@ -177,7 +181,7 @@ class JsonPairTimeline(PairTimeline):
         """See `PairTimeline.begin`."""
         self._note_base(base)
         if base.position:
-            self._line(ascii_json({"base": {"position": base.position}}))
+            self._line(ascii_json({"base": {"position": base.position, "had_met": self._had_met}}))
 
     def end(self, state: State, conversations: Conversations) -> None:
         """See `PairTimeline.end`."""
@@ -203,6 +207,17 @@ class JsonPairTimeline(PairTimeline):
                 }
             )
         )
+
+
+def _had_met(state: State, pair: Pair) -> bool:
+    """Return whether `state` shows that the two have met: by a room that it keeps, or by their last partners.
+
+    Rooms and partners are kept in limited numbers, so two of whom it shows nothing may have met as well.
+    """
+    one, other = pair
+    if any(met.connection_id == other for met in state.connections.partners_of(one)):
+        return True
+    return any({room.first, room.second} == {one, other} for _, room in state.rooms.by_id.items())
 
 
 def _opened(commit: Commit) -> RoomOpened | None:

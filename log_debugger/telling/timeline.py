@@ -52,7 +52,7 @@ class Timeline:
         """Print the subject, and its state in the base of a trimmed log."""
         self._line(f"the life of {shown_id(self._filter.connection or self._filter.room or '')}")
         if base.position:
-            self._line(f"what was before position {base.position + 1:,} is gone from the log; there it was:")
+            self._line(f"{trimmed_text(base.position)}, where this was known:")
             for line in self._detail(base, conversations_in(base)):
                 self._line(f"  {line}")
         if heading := self._deliveries.heading():
@@ -93,7 +93,8 @@ class Timeline:
         if state.position == self._source.base.tip.position:
             self._line("\nnothing has happened since")
             return
-        self._line("\nin all")
+        base = self._source.base.tip.position
+        self._line(f"\nin all, after position {base:,}" if base else "\nin all")
         totals = self._totals
         said = totals.messages_text(self._names, state)
         if self._filter.connection is not None:
@@ -197,6 +198,11 @@ class JsonTimeline(Timeline):
 
     def _tell_note(self, note: Note, state: State) -> None:
         self._line(ascii_json(note_json(note)))
+
+
+def trimmed_text(base: Position) -> str:
+    """Return the words for the beginning of a log that was trimmed up to the position `base`."""
+    return f"the log was trimmed up to position {base:,}"
 
 
 def _place(state: State, commit_filter: CommitFilter) -> Place | None:

@@ -84,7 +84,7 @@ def parse_matching(name: str) -> tuple[str, Matching | None]:
     full_name = f"{path['module']}:{path['function']}" if path is not None else ""
     if not is_own_matching(full_name):
         known = ", ".join(MATCHINGS)
-        raise UsageError(f"--matching is one of {known}, or package.module:function, not {printable(name)}")
+        raise UsageError(f"the matching is one of {known}, or package.module:function, not {printable(name)}")
     return full_name, import_matching(full_name)
 
 
@@ -129,18 +129,17 @@ def find_commit(source: Source, text: str) -> Position:
     base, tip = source.base.tip.position, source.tip().position
     there = f"it has those from position {base + 1} to {tip}" if tip > base else "it has none"
     position = whole_number(text)
-    if position is not None:
-        if not base < position <= tip:
-            raise UsageError(f"--without: there is no commit at position {position} in {source.name}; {there}")
+    if position is not None and base < position <= tip:
         return position
-    if not _ID.fullmatch(text):
+    if position is None and not _ID.fullmatch(text):
         what = f"a position, or a commit's id or at least the first {ID_DIGITS_MIN} digits of it"
         raise UsageError(f"--without takes {what}, not {printable(text)}")
-    found = list(_with_id(source, text.encode()))
+    found = list(_with_id(source, text.encode())) if _ID.fullmatch(text) else []
     if len(found) > 1:
         raise UsageError(f"--without: the ids of {len(found)} commits begin with {text}; give more of it")
     if not found:
-        raise UsageError(f"--without: there is no commit with the id {text} in {source.name}; {there}")
+        what = f"with the id {text}" if position is None else f"at position {position}"
+        raise UsageError(f"--without: there is no commit {what} in {source.name}; {there}")
     return found[0]
 
 

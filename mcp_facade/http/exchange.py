@@ -78,6 +78,11 @@ class HttpExchange:
         return self._proxies.client_of(self._client[0], self._header_list) if self._client is not None else "unknown"
 
     @property
+    def caller(self) -> ConnectionId | None:
+        """Return the connection of the caller; `None` if it is unknown, or not looked up yet."""
+        return self._caller
+
+    @property
     def is_over(self) -> bool:
         """Return whether the client has gone or the response is finished."""
         return self._gone or self._over

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from broker.broker import Broker
 from broker.reads import Reads
@@ -13,6 +13,7 @@ from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
 from mcp_facade.tools.refusals import Refusals
+from projections.state import State
 
 HANDLES_REMEMBERED = 4_096
 
@@ -60,6 +61,18 @@ async def identify(reads: Reads, sessions: Sessions, exchange: HttpExchange, han
         if session is not None and not reads.is_attended(caller.connection_id):
             session.bind(*caller)
     return caller
+
+
+def caller_in(call: Call, arguments: Mapping[str, Any] | None, state: State) -> ConnectionId | None:
+    """Return the connection of a call, also of one whose caller was not looked up; `None` if it is unknown."""
+    if call.exchange.caller is not None:
+        return call.exchange.caller
+    handle, session = (arguments or {}).get("handle"), call.exchange.session
+    if isinstance(handle, str) and handle:
+        meant = [_connection_id_of(handle.strip())]
+    else:
+        meant = [connection_id for connection_id, _ in session.default_handles()] if session is not None else []
+    return next((who for who in meant if who in state.connections.by_id), None)
 
 
 async def _default(reads: Reads, session: Session) -> Caller | None:

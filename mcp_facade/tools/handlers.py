@@ -27,7 +27,7 @@ from mcp_facade.tools.arguments import (
     clean_text,
     parse,
 )
-from mcp_facade.tools.calls import Call, Caller, Callers, identify
+from mcp_facade.tools.calls import Call, Caller, Callers, caller_in, identify
 from mcp_facade.tools.conduct import ConductTools
 from mcp_facade.tools.queue import QueueTools
 from mcp_facade.tools.refusals import Refusals, Refused
@@ -57,7 +57,7 @@ class Tools:
         self._peers = broker.peers
         self._reads = broker.reads
         self._waits = broker.waits
-        self._refusals = Refusals(broker.replica, broker.metrics)
+        self._refusals = Refusals(broker)
         self._sessions = sessions
         self._callers = Callers(broker, sessions, self._refusals)
         queue = QueueTools(broker, sessions, self._callers, self._refusals)
@@ -78,26 +78,31 @@ class Tools:
 
     async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         """Carry out the tool `name`, which has to exist; a fault of ours is a refusal too."""
+        answer = await self._answer(name, arguments, call)
+        if call.exchange.session is not None:
+            await self._sessions.keep(call.exchange.session)
+        call.exchange.answer_ready(answer.payload.get("cursor"))
+        return answer
+
+    async def _answer(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         try:
             if self._broker.draining and not self._broker.log.is_shared:  # else the calls taken before are carried out
                 raise self._refusals.unavailable()
             if call.exchange.had_lone_surrogate:
                 raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
-            answer = Answer(await self._tools[name](call, arguments), is_refusal=False)
-        except Refused as refusal:
-            answer = refusal.answer
+            return Answer(await self._tools[name](call, arguments), is_refusal=False)
+        except Refused as refused:
+            refusal = refused
         except InvalidArgumentsError as error:
-            answer = self._refusals.invalid(str(error)).answer
+            refusal = self._refusals.invalid(str(error))
         except LogUnavailableError as error:
             logger.warning("tool_put_off", reason=str(error))
-            answer = self._refusals.unavailable().answer
+            refusal = self._refusals.unavailable()
         except Exception as fault:
             logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
-            answer = self._refusals.unavailable().answer
-        if call.exchange.session is not None:
-            await self._sessions.keep(call.exchange.session)
-        call.exchange.answer_ready(answer.payload.get("cursor"))
-        return answer
+            refusal = self._refusals.unavailable()
+        self._refusals.record(refusal, name, caller_in(call, arguments, self._replica.state))
+        return refusal.answer
 
     async def _send_message(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(SendMessageArguments, arguments)

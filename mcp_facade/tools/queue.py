@@ -125,7 +125,7 @@ class QueueTools:
             raise self._refusals.of("unavailable")  # the client has gone
         handle = self._minting.mint(call.exchange.peer, session.own_handle if session is not None else None)
         if isinstance(handle, Rejection):
-            raise self._refusals.rejected(handle)
+            raise self._refusals.rejected(handle, is_decided=False)
         caller = Caller(connection_id_of(handle), handle)
         call.exchange.minted(caller.connection_id, session)
         return caller

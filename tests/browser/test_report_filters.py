@@ -151,6 +151,24 @@ def test_a_filter_in_the_search_leads_to_its_commits(open_report: Open) -> None:
     expect(page.locator("#found [data-sort=text]")).to_have_count(2)
     page.fill("#search", "rejection")
     expect(page.locator("#found-count")).to_contain_text("chat-broker replay LOG --when rejection")
+    page.fill("#search", "person = Bob")
+    expect(page.locator("#found-count")).to_contain_text("column 8: = is no sign here; did you mean ==?")
+    page.fill("#search", "person == Bob && wait > 30s")
+    expect(page.locator("#found-count")).to_contain_text("column 15: && is no sign here; did you mean and?")
+
+
+@pytest.mark.parametrize("typed", ["person == Zoe", "no such words", "   "])
+def test_nothing_found_leads_nowhere(open_report: Open, typed: str) -> None:
+    """Enter does not follow what was found for an earlier text, and the arrows find no row."""
+    page = open_report(conversation().commits).page
+    page.fill("#search", "person == Bob")
+    expect(page.locator("#found [data-sort=commit]").first).to_be_visible()
+    page.fill("#search", typed)
+    page.press("#search", "Enter")
+    expect(page.locator("#position-now")).to_have_text("9")
+    page.press("#search", "ArrowDown")
+    expect(page.locator("#search")).to_be_focused()
+    expect(page.locator("#found [role=listitem]")).to_have_count(0)
 
 
 @pytest.mark.parametrize(

@@ -112,4 +112,4 @@ def test_restarts_have_marks_at_their_times(open_report: Open) -> None:
     for x, told in ((first, "A broker stopped in good order+0:20:00"), (second, "A broker startedno orderly end")):
         report.page.mouse.move(box["x"] + x, box["y"] + 12)
         expect(tip).to_contain_text(told)
-        expect(tip).to_contain_text("behind position 3")
+        expect(tip).to_contain_text("after position 3")

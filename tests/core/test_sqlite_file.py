@@ -373,7 +373,7 @@ class TestAsking:
 
     def test_a_gap_is_noticed_where_it_is_read(self, reader: SqliteFile, log: SqliteFile, path: Path) -> None:
         """A gap is an error for `read`, and ends `lines` after the commits before it."""
-        missing = rf"^{path} is damaged \(behind position 4 commits are missing\); {RESTORE}$"
+        missing = rf"^{path} is damaged \(after position 4 commits are missing\); {RESTORE}$"
         by_hand(path, "DELETE FROM commits WHERE position = 5")
         assert reader.read(0, 4) == COMMITS[:4]
         for after in (0, 2):

@@ -19,6 +19,12 @@ from broker.stores import name_of, scheme_of, without_password
         ("postgres://a:s3cret@[host/db", "postgres://"),
         ("nats://s3cret@host:4222,other/?name=x", "nats://***@host:4222,other/?name=x"),
         ("tls://user:s3cret@host", "tls://user:***@host"),
+        ("nats://user:s3cret?s3cret@host", "nats://"),
+        ("redis://:s3cret/s3cret@host/1", "redis://"),
+        ("postgresql://a:s3cret?x=s3cret@host/db", "postgresql://"),
+        ("postgresql://host/db?user=a@b", "postgresql://host/db?user=a@b"),
+        ("unix://user:s3cret@/run/a@b.sock", "unix://"),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
         ("sqlite:chat.db", "sqlite:chat.db"),
     ],
 )

@@ -298,7 +298,7 @@ def test_a_base_alone_is_a_log_without_commits(tmp_path: Path) -> None:
     """A wholly trimmed log has such a dump."""
     state = states_of(SAID)[9]
     answer = loaded(tmp_path / "new.db", joined(list(STATE_CODEC.encode(state))))
-    assert answer.out == "loaded 0 commits, behind position 9\n"
+    assert answer.out == "loaded 0 commits, after position 9\n"
     assert run_ok("verify", f"sqlite:{tmp_path / 'new.db'}").out.endswith(f"digest {digest(state)}\n")
 
 

@@ -184,7 +184,7 @@ def test_a_report_of_a_dump_that_was_cut_off_is_no_success() -> None:
     assert answer.status == 1
     assert "page.html: 8 commits, " in answer.out
     assert answer.out.endswith("; 1 breach of a promise, in red\n")
-    assert answer.err == f"the page ends behind position 8: {CUT}\n"
+    assert answer.err == f"the page ends after position 8: {CUT}\n"
     assert CUT in Path("page.html").read_text("utf-8")
 
 

@@ -264,11 +264,26 @@ def test_a_pair_of_a_trimmed_log_begins_at_the_base(tmp_path: Path) -> None:
     script = fair_company()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:8]))
     lines = run_ok("trace", log, "--pair", "Ann", "Cat").lines
-    assert lines[1] == "what was before position 9 is gone from the log"
-    assert lines[-1] == "Ann·6f5d6 and Cat·0a1b met 1 time; for 29.0 s both waited"
+    assert lines[1] == "the log was trimmed up to position 8"
+    both = "Ann·6f5d6 and Cat·0a1b"
+    assert lines[-1] == f"after position 8, {both} met 1 time; for 29.0 s both waited; they had met before"
     base, *_, last = run_ok("trace", log, "--pair", "Ann", "Cat", "--json").objects
-    assert base == {"base": {"position": 8}}
+    assert base == {"base": {"position": 8, "had_met": True}}
     assert [one["to_ms"] - one["from_ms"] for one in last["totals"]["waits"][:1]] == [20_000]
+
+
+@pytest.mark.parametrize("position", [2, 3, 4])
+def test_a_trimmed_log_does_not_say_that_a_pair_never_met(tmp_path: Path, position: int) -> None:
+    """A room at the base, open or closed, shows that they had met; nothing is said of a pair without one."""
+    script = Script().enters(0, ANN, "Ann").enters(0, BOB, "Bob", room=ROOM).enters(1_000, CAT, "Cat")
+    script.add(2_000, LeaveRoom(BOB, ROOM)).add(3_000, LeaveQueue(CAT))
+    log = trimmed(tmp_path / "log.db", script, fold(script.commits[:position]))
+    for other, before in (("Bob·b6cd", "; they had met before"), ("Cat·0a1b", "")):
+        pair = ("--pair", "Ann", other[:3])
+        lines = run_ok("trace", log, *pair).lines
+        apart = f"Ann·6f5d and {other} did not meet; they never waited together{before}"
+        assert f"after position {position}, {apart}" in lines
+        assert run_ok("trace", log, *pair, "--json").objects[0]["base"]["had_met"] is bool(before)
 
 
 @pytest.mark.parametrize(

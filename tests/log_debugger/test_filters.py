@@ -232,6 +232,14 @@ def test_a_value_that_is_not_in_the_log_is_an_error(talk: Source, text: str, say
     assert str(refused.value).startswith(says)
 
 
+@pytest.mark.parametrize("time", ["14:14:00+24:00", "14:14-2400", "14:14:00+99:99", "2026-09-21T14:14:00+24:00"])
+def test_a_zone_of_a_day_or_more_is_an_error(talk: Source, time: str) -> None:
+    """There is no such zone, so it is no time; the column is named."""
+    with pytest.raises(UsageError) as refused:
+        positions(talk, f"time > {time}")
+    assert str(refused.value).startswith(f'--when, column 8: "{time}" is no time: write it as in 14:03:22')
+
+
 def test_a_time_of_day_that_comes_twice_needs_its_date(folder: Path) -> None:
     """The error writes both; with the date, or since the beginning, it is one time."""
     script = Script().enters(0, ANN, "Ann").add(1_000, LeaveQueue(ANN)).enters(DAY_MS + 500, BOB, "Bob")
@@ -285,6 +293,7 @@ NO_NAME = f"is no name of a filter, which are {', '.join(NAMES)} and policy.FIEL
         ("waiting <> 1", "9: <> is no sign here; did you mean !=?"),
         ("waiting => 1", "9: => is no sign here; did you mean >=?"),
         ("waiting \u2265 1", "9: \u2265 is no sign here; did you mean >=?"),
+        ("person == \u201cAnn\u201d", '11: \u201c is no sign here; did you mean "?'),
         ("waiting is 1", "9: is is no sign here; did you mean ==?"),
         ("text contains chess", '6: contains is no sign here; did you mean in, as in "chess" in text?'),
         ("text =~ chess", '6: =~ is no sign here; did you mean in, as in "chess" in text?'),

@@ -17,6 +17,7 @@ from events.commit import Commit, redact
 from events.log import Snapshot
 from events.sqlite.file import SqliteFile
 from projections.snapshots import STATE_CODEC
+from tests.core.test_codec import GOLDEN
 from tests.log_debugger.crowds import FAIR_LITTLE, crowd, states_of
 from tests.log_debugger.logs import (
     BOB,
@@ -126,6 +127,17 @@ def test_a_text_that_was_altered_is_an_error_that_names_the_log(tmp_path: Path) 
     answer = run_command("log", "diff", a, b)
     assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert answer.err.startswith(f"chat-broker: {b}: the commit at position 3 was altered")
+
+
+@pytest.mark.parametrize("golden", ["commits.jsonl", "commits-2.jsonl"])
+def test_an_altered_commit_of_an_older_schema_is_an_error_that_names_the_log(golden: str, tmp_path: Path) -> None:
+    """It is noticed as soon as its line is decoded."""
+    stored = (GOLDEN / golden).read_text()
+    forged = tmp_path / "forged.jsonl"
+    forged.write_text(stored.replace('"Ann"', '"Eve"'))
+    answer = run_command("log", "diff", f"{GOLDEN / golden}", f"{forged}")
+    assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert answer.err.startswith(f"chat-broker: {forged}: the commit at position 2 was altered")
 
 
 def test_a_trimmed_log_is_compared_from_its_base_on(tmp_path: Path) -> None:

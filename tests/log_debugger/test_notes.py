@@ -18,6 +18,7 @@ RECORDS = [
     OperationRecord("refused", START_MS + 42_300, 3, ANN, "send_message", "room_not_found"),
     OperationRecord("started", START_MS + 44_500, 4),
     OperationRecord("refused", START_MS + 44_600, 4, STRANGER, "enter_queue", "rate_limited"),
+    OperationRecord("refused", START_MS + 44_650, 4, None, "get_status", "unknown_handle"),
     OperationRecord("refused", START_MS + 44_700, 4, times=1_200),
     OperationRecord("log_unavailable", START_MS + 50_000, 5),
     OperationRecord("log_available", START_MS + 55_000, 5),
@@ -41,11 +42,12 @@ def notes_in(lines: list[str]) -> list[str]:
 def test_replay_tells_each_note_between_its_commits(log: str) -> None:
     """A note comes before the next commit in the order of time; it has no position."""
     lines = run_ok("replay", log).lines
-    assert lines[4:9] == [
+    assert lines[4:10] == [
         ANN_S,
         lines[5],
         RESTART,
         "   note  00:00:44.600  ?·e1e1 is refused enter_queue: rate_limited",
+        "   note  00:00:44.650  an unknown caller is refused get_status: unknown_handle",
         "   note  00:00:44.700  1,200 more refused, too many to note each",
     ]
     assert lines[5].startswith("      4  00:00:44.000")

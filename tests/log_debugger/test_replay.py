@@ -583,7 +583,7 @@ def test_a_gap_in_a_brokers_file_is_named_where_it_is(tmp_path: Path) -> None:
         answer = run_command(*command)
         assert answer.status == 2
         assert any(line.endswith('"Hello!"') for line in answer.lines[-2:])
-        assert "behind position 4 commits are missing" in answer.err
+        assert "after position 4 commits are missing" in answer.err
 
 
 def test_what_was_trimmed_is_not_told_twice(tmp_path: Path) -> None:

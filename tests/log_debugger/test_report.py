@@ -389,7 +389,7 @@ def test_the_command_tells_of_broken_promises(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("sql", "what"),
     [
-        ("DELETE FROM commits WHERE position = 2", "behind position 1 commits are missing"),
+        ("DELETE FROM commits WHERE position = 2", "after position 1 commits are missing"),
         ("UPDATE commits SET body = '{}' WHERE position = 2", "at position 2 stands another commit"),
         ("UPDATE commits SET body = 'x' WHERE position = 2", "not a commit"),
     ],
@@ -406,7 +406,7 @@ def test_damage_in_a_brokers_file_ends_the_page(
     assert report(f"sqlite:{tmp_path / 'chat.db'}", "-o", output) == 1
     answer = capsys.readouterr()
     assert answer.out.endswith("; 1 breach of a promise, in red\n")
-    assert answer.err.startswith("the page ends behind position 1: ")
+    assert answer.err.startswith("the page ends after position 1: ")
     assert what in answer.err
     assert what in (written := output.read_text("utf-8"))
     assert str(tmp_path) not in written

@@ -74,6 +74,17 @@ def test_an_earlier_place_can_be_named(tmp_path: Path, log: str) -> None:
     assert [line[:7].strip() for line in more] == ["5", "6", "7", "8", "9"]
 
 
+def test_a_place_before_the_trim_begins_where_the_log_does(tmp_path: Path) -> None:
+    """The first line says so, as that of replay; a later place has no such line."""
+    log = trimmed(tmp_path / "log.db", conversation(), fold(COMMITS[:3]))
+    replayed = run_ok("replay", log).lines
+    assert "the log begins here: what was before is gone" in replayed[0]
+    assert tailed(log, "--from", "2", meanwhile=[]).lines == replayed[:7]
+    assert [line[:7].strip() for line in tailed(log, "--from", "5", meanwhile=[]).lines] == ["5", "6", "7", "8", "9"]
+    assert tailed(log, meanwhile=[]).lines == []
+    assert tailed(log, "--from", "2", "--json", meanwhile=[]).objects[0]["base"]["position"] == 3
+
+
 @pytest.mark.parametrize(
     ("where", "says"),
     [
@@ -248,12 +259,6 @@ def test_a_commit_that_does_not_follow_ends_it(tmp_path: Path, log: str) -> None
     assert answer.status == 2
     assert [line[:7].strip() for line in answer.lines] == ["6"]
     assert "the commit at position 7 was altered" in answer.err
-
-
-def test_a_trimmed_log_is_told_from_its_base(tmp_path: Path) -> None:
-    """A position before it is as good as the first."""
-    log = trimmed(tmp_path / "log.db", conversation(), fold(COMMITS[:4]))
-    assert [line[:7].strip() for line in tailed(log, "--from", "1", meanwhile=[]).lines] == ["5", "6", "7", "8", "9"]
 
 
 @pytest.mark.slow

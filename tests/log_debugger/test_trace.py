@@ -210,7 +210,7 @@ def test_a_file_that_was_loaded_has_notes_of_what_came_later(tmp_path: Path, mon
     with closing(SqliteFile(tmp_path / "log.db", "write")) as broker:
         broker.append(script.commits[4:], expected=script.commits[3].tip)
         broker.record([DeliveryRecord(4, BOB, "inbox", START_MS + 60_000)])
-    not_noted = "is not noted: the notes of this log begin behind position 4"
+    not_noted = "is not noted: the notes of this log begin after position 4"
     assert [line.strip() for line in run_ok("trace", log, "--room", "2370").lines if "handed" in line] == [
         f"whether it was handed to Ann·6f5d {not_noted}",
         f"whether it was handed to Bob·b6cd {not_noted}",
@@ -291,10 +291,11 @@ def test_a_trimmed_life_begins_at_the_base(tmp_path: Path) -> None:
     lines = run_ok("trace", log, "--room", "2370").lines
     assert lines[:3] == [
         f"the life of {ROOM}",
-        "what was before position 4 is gone from the log; there it was:",
+        "the log was trimmed up to position 3, where this was known:",
         f"  r_2370 is {ROOM}",
     ]
     assert [line[:7].strip() for line in lines if line[:7].strip().isdecimal()] == ["4", "6"]
+    assert "in all, after position 3" in lines
     assert run_ok("trace", log, "--room", "2370", "--json").objects[0]["base"]["room"]["opened_position"] == 2
 
 

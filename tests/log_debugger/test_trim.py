@@ -207,7 +207,7 @@ def test_a_log_of_which_nothing_is_left_is_told_as_one(tmp_path: Path) -> None:
     assert "ends at position 9, so --before is from 1 to 10" in run_command("log", "trim", log, "--before", "9999").err
     assert run_ok("trace", log, "--connection", "b6cd").lines == [
         f"the life of {BOB}",
-        "what was before position 10 is gone from the log; there it was:",
+        "the log was trimmed up to position 9, where this was known:",
         f"  Bob·b6cd is {BOB}",
         "    place        idle",
         "    interests    none",

@@ -428,7 +428,7 @@ def test_rows_that_are_gone_are_found(tmp_path: Path) -> None:
     verdict = verdict_of(tampered(tmp_path / "log.db", "DELETE FROM commits WHERE position IN (5, 6)"))
     assert verdict.fault is not None
     assert (verdict.fault.violation.promise, verdict.fault.violation.position) == (5, 5)
-    assert "behind position 4 commits are missing" in verdict.fault.violation.what
+    assert "after position 4 commits are missing" in verdict.fault.violation.what
     assert verdict.tip == SAID[3].tip
 
 

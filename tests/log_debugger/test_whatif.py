@@ -347,11 +347,11 @@ def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ("best", "--matching is one of first-come, interests, or package.module:function"),
+        ("best", "the matching is one of first-come, interests, or package.module:function"),
         ("no.such.module:f", "can't import no.such.module:f: ModuleNotFoundError"),
         ("broker.matching:nothing", "can't import broker.matching:nothing: AttributeError"),
         ("broker.matching:MATCHINGS", "is no function"),
-        ("os; import x", "--matching is one of"),
+        ("os; import x", "the matching is one of"),
         ("broker.decide:decide", "is no matching: it gives back something else than a ConnectionId or None"),
         ("broker.matching:patience_steps_ms", "takes other arguments than (state, seeker, at_ms)"),
         (f"{__name__}:pair", "takes other arguments than (state, seeker, at_ms)"),

@@ -231,6 +231,20 @@ def test_a_commit_is_named_by_its_position_or_its_id(kind: str, tmp_path: Path) 
     assert "messages                                 2             1" in lines
 
 
+def test_the_beginning_of_an_id_may_be_all_digits(tmp_path: Path) -> None:
+    """It is taken for a position only if the log has that one."""
+    commits = crowd(1, 200)
+    named = next(one for one in commits if one.commit_id[:4].isdecimal() and int(one.commit_id[:4]) > len(commits))
+    log, digits = dumped(tmp_path / "log.jsonl", commits), named.commit_id[:4]
+    assert run_ok("whatif", log, "--without", digits).lines[1].startswith(f"without {named.position}, ")
+    missing = next(f"{number}" for number in range(1_000, 9_999) if not _begins_an_id(commits, f"{number}"))
+    assert f"there is no commit at position {missing} in" in run_command("whatif", log, "--without", missing).err
+
+
+def _begins_an_id(commits: Sequence[Commit], digits: str) -> bool:
+    return any(one.commit_id.startswith(digits) for one in commits)
+
+
 # Another policy.
 
 
@@ -353,7 +367,7 @@ def test_a_trimmed_log_begins_at_its_base(tmp_path: Path) -> None:
         (("--policy", "messages_per_10s_max=many"), 'not "many"; in an empty log it is 20'),
         (("--policy", "rematch_after_ms=-1"), "at least 0 of milliseconds, or a duration as in 30s"),
         (("--policy", f"queue_connections_max={'9' * 16}"), "is a whole number of at least 1"),
-        (("--policy", "matching=best"), "--matching is one of first-come, interests"),
+        (("--policy", "matching=best"), "the matching is one of first-come, interests"),
         (("--policy", "matching=interests", "--matching", "interests"), "matching is given twice"),
         (("--policy", "stream_grace_ms=1", "--policy", "stream_grace_ms=2"), "stream_grace_ms is given twice"),
         (("--patience-ms", "5", "--policy", "interest_patience_ms=5"), "interest_patience_ms is given twice"),

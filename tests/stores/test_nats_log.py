@@ -20,6 +20,7 @@ from events.log import (
     DeliveryRecord,
     LogRolledBackError,
     LogUnavailableError,
+    OperationRecord,
     Snapshot,
     UnusableLogError,
 )
@@ -28,6 +29,7 @@ from events.nats import log as log_module
 from events.nats.client import Client
 from events.nats.layout import Layout
 from events.nats.log import NatsLog
+from events.nats.open import open_reader
 from events.nats.snapshots import Snapshots
 from projections.state import fold
 from tests.stores.nats_logs import new_name, opened, within
@@ -735,6 +737,50 @@ class TestDeliveryRecords:
                 assert found == records
 
         within(scenario)
+
+    def test_the_end_of_a_broker_is_stored_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It says that nothing before is missing, so it is not stored without the rest of its call."""
+        publish = requests.publish
+
+        async def scenario() -> None:
+            name = new_name()
+            operations = [OperationRecord("stopped", 2, 0), OperationRecord("refused", 1, 0)]
+            async with opened(nats_server(), name) as (log,):
+
+                async def cut(nats: Any, message: Any) -> Any:
+                    if message.subject.endswith(".refused"):
+                        raise TimeoutError
+                    return await publish(nats, message)
+
+                with monkeypatch.context() as patched:
+                    patched.setattr(log_module, "publish", cut)
+                    await log.record([DeliveryRecord(1, ANN, "get", 1)], operations)
+                reader = await open_reader(nats_server().url(name))
+                assert await reader.operation_records() == []
+                await log.record([], operations)
+                assert await reader.operation_records() == operations[::-1]
+                await reader.close()
+
+        within(scenario)
+
+
+@pytest.mark.slow
+def test_more_subjects_than_a_server_tells_at_once_are_all_found() -> None:
+    """Of stand-ins and sessions, there may be more than 100,000."""
+
+    async def scenario() -> None:
+        with running(sync="sync_interval: 1m") as server:
+            async with jetstream(server) as js:
+                await js.add_stream(name="MANY", subjects=["many.>"])
+                for number in range(100_100):
+                    await js._nc.publish(f"many.{number}", b"")
+                await js._nc.flush(10)
+                found: list[str] = []
+                while len(found) < 100_100:
+                    found = await requests.subjects(js._nc, "MANY", "many.>")
+                assert set(found) == {f"many.{number}" for number in range(100_100)}
+
+    within(scenario)
 
 
 def test_a_conversation_is_small() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import nats
 import pytest
+from nats.errors import Error
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from structlog.testing import capture_logs
 
@@ -18,8 +19,10 @@ from events.log import LogUnavailableError, UnusableLogError
 from events.nats import client as client_module
 from events.nats import meta
 from events.nats import open as open_module
+from events.nats.address import parse
+from events.nats.client import Client
 from events.nats.coordination import EPOCH_KEY
-from events.nats.errors import NO_JETSTREAM, rights_of
+from events.nats.errors import NO_JETSTREAM, at_start, rights_of
 from events.nats.layout import Layout
 from events.nats.log import NatsLog
 from events.nats.open import open_log
@@ -112,11 +115,11 @@ class TestServer:
     """The demands on a server."""
 
     def test_an_old_server_is_refused(self) -> None:
-        """The least version is 2.12."""
-        for version in ((2, 11, 9), (1, 20, 0)):
-            with pytest.raises(UnusableLogError, match=r"is too old; use nats-server 2\.12 or newer"):
+        """2.12.1 stops for good when two brokers append at once."""
+        for version in ((2, 12, 1), (2, 11, 9), (1, 20, 0)):
+            with pytest.raises(UnusableLogError, match=r"is too old; use nats-server 2\.12\.2 or newer"):
                 check_server(server_of(*version))
-        for version in ((2, 12, 0), (2, 15, 1), (3, 0, 0)):
+        for version in ((2, 12, 2), (2, 15, 1), (3, 0, 0)):
             check_server(server_of(*version))
 
     def test_short_messages_are_refused(self) -> None:
@@ -162,6 +165,55 @@ class TestServer:
         async def scenario() -> None:
             with pytest.raises(LogUnavailableError, match=r"^NATS can't be reached: Connection refused$"):
                 await open_log(f"nats://127.0.0.1:{free_port()}/?synced=always", PickledStates())
+
+        within(scenario)
+
+    def test_a_server_without_room_for_a_connection_is_unavailable(self) -> None:
+        """It is no fault of the user's or the password's, so a broker waits."""
+
+        async def scenario() -> None:
+            with running("max_connections: 1") as server:
+                client = await nats.connect(f"nats://127.0.0.1:{server.port}")
+                with pytest.raises(LogUnavailableError, match=r"^NATS (refuses: maximum conn|can't be reached)"):
+                    await open_log(server.url(), PickledStates())
+                await client.close()
+
+        within(scenario)
+
+    @pytest.mark.parametrize(
+        ("said", "kind"),
+        [
+            ("Authorization Violation", UnusableLogError),
+            ("User Authentication Expired", UnusableLogError),
+            ("Account Authentication Expired", UnusableLogError),
+            ("User Authentication Revoked", UnusableLogError),
+            ("Authentication Timeout", LogUnavailableError),
+            ("maximum account active connections exceeded", LogUnavailableError),
+        ],
+    )
+    def test_a_refusal_that_passes_is_waited_for(self, said: str, kind: type[Exception]) -> None:
+        """A server says all of them in place of its greeting."""
+        error = at_start(Error(f"nats: '{said}'"))
+        assert type(error) is kind
+        assert isinstance(error, UnusableLogError) or str(error) == f"NATS refuses: {said.lower()}"
+
+    def test_a_greeting_out_of_order_is_no_connection(self) -> None:
+        """A server may tell other news before it; the library would go on, and never send anything."""
+
+        async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            info = b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n'
+            writer.write(info)
+            await reader.readuntil(b"PING\r\n")
+            writer.write(info + b"PONG\r\n")
+            await reader.read()
+            writer.close()
+
+        async def scenario() -> None:
+            listening = await asyncio.start_server(server, "127.0.0.1", 0)
+            async with listening:
+                port = listening.sockets[0].getsockname()[1]
+                with pytest.raises(LogUnavailableError, match="no connection"):
+                    await asyncio.wait_for(Client(parse(f"nats://127.0.0.1:{port}")).open(), 3)
 
         within(scenario)
 
@@ -273,6 +325,7 @@ class TestStreams:
             ({"deny_purge": True}, "deny_purge True instead of unset"),
             ({"deny_delete": True}, "deny_delete"),
             ({"no_ack": True}, "no_ack"),
+            ({"max_consumers": 1}, "max_consumers 1 instead of -1"),
         ],
     )
     def test_another_programs_stream_is_refused_and_kept(self, settings: Mapping[str, Any], told: str) -> None:
@@ -323,6 +376,27 @@ class TestStreams:
             assert len({log.session_records.secret for log in logs}) == 1
             for log in logs:
                 await log.close()
+
+        within(scenario)
+
+    def test_a_broker_that_comes_while_another_makes_the_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The other one makes its values and its first commit between two looks of this one."""
+        get = meta.get
+
+        async def scenario() -> None:
+            name = new_name()
+
+            async def overtaken(client: Any, layout: Layout, key: str) -> bytes | None:
+                value = await get(client, layout, key)
+                if key == meta.FORMAT and value is None:
+                    monkeypatch.setattr(meta, "get", get)
+                    async with opened(nats_server(), name) as (other,):
+                        await other.append(chain(1), expected=EMPTY_TIP)
+                return value
+
+            monkeypatch.setattr(meta, "get", overtaken)
+            async with opened(nats_server(), name) as (log,):
+                assert await all_of(log) == chain(1)
 
         within(scenario)
 

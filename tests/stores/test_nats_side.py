@@ -15,6 +15,7 @@ from events.nats.address import parse
 from events.nats.client import Client
 from events.nats.coordination import EPOCH_KEY, NatsCoordination, new_epoch
 from events.nats.session_records import NatsSessionRecords
+from tests.stores.broker_pairs import until
 from tests.support.engines.nats import NatsServer, nats_server, running
 from tests.support.session_records_contract import KEY, SessionRecordsContract
 from tests.support.shared_log_contract import ClosesLogs, CoordinationContract
@@ -96,6 +97,35 @@ class TestNatsSessionRecords(InNats, SessionRecordsContract):
                 )
             )
             assert len(await here.session_records.load(KEY, now_ms=0)) == 20
+
+        self.run(scenario)
+
+    def test_changes_by_one_broker_are_kept_one_after_the_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A later one waits for a slow one before it, which itself had to wait."""
+        write, may_write = NatsSessionRecords._write, asyncio.Event()
+
+        async def scenario() -> None:
+            records = (await self.make()).session_records
+            done: list[int] = []
+
+            async def slow(self: NatsSessionRecords, js: Any, subject: str, data: bytes, last: int) -> bool:
+                if b"slow" in data and b"last" not in data:
+                    await may_write.wait()
+                return await write(self, js, subject, data, last)
+
+            async def change(number: int, value: bytes) -> None:
+                await records.keep(KEY, {"a": value}, until_ms=100)
+                done.append(number)
+
+            monkeypatch.setattr(NatsSessionRecords, "_write", slow)
+            changes = [asyncio.ensure_future(change(0, b"first")), asyncio.ensure_future(change(1, b"slow"))]
+            await until(lambda: done == [0])
+            changes.append(asyncio.ensure_future(change(2, b"last")))
+            await asyncio.wait({changes[2]}, timeout=0.2)
+            may_write.set()
+            await asyncio.gather(*changes)
+            assert done == [0, 1, 2]
+            assert await records.load(KEY, now_ms=0) == {"a": b"last"}
 
         self.run(scenario)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from events.log import LogUnavailableError, UnusableLogError
-from events.nats.address import parse
+from events.nats.address import Address, parse
 from events.nats.client import Client
 from tests.support.certificates import certify
 from tests.support.engines.nats import running
+from tests.support.engines.nats_operator import Operator
 from tests.support.process import free_port
 
 PASSWORD = "s3cr3t-p4ss"
@@ -27,7 +28,12 @@ MALFORMED = {
     "nats://h/?name=": "has the name ''",
     "nats://h/?name=a.b": "has the name 'a.b'",
     "nats://h/?name=A": "has the name 'A'",
-    f"nats://{PASSWORD}@h/?nam=x": "has the unknown setting 'nam' (known: name, replicas, synced)",
+    f"nats://u:{PASSWORD}?x@h/": "has an @ after its host; write / in a password as %2F",
+    f"nats://u:{PASSWORD}?x=y@h/": "has an @ after its host",
+    f"nats://u:x/{PASSWORD}@h/?name=x": "has an @ after its host",
+    f"nats://u:{PASSWORD}#x@h/": "has an @ after its host",
+    "nats://a,,b/": "has a host or a port that is none",
+    f"nats://{PASSWORD}@h/?nam=x": "has the unknown setting 'nam' (known: creds, name, replicas, synced)",
     "nats://h/?ssl_ca_certs=x": "has the unknown setting 'ssl_ca_certs'",
     "nats://h/?synced=yes": "has synced='yes', which may be always",
     "nats://h/?replicas=2": "has replicas='2', which may be 1 or 3",
@@ -44,7 +50,7 @@ def test_a_malformed_url_is_refused(url: str) -> None:
         parse(url)
     text = str(error.value)
     assert MALFORMED[url] in text
-    assert "write nats://" in text
+    assert "write " in text
     assert "\n" not in text
     assert PASSWORD not in text
 
@@ -54,7 +60,7 @@ def test_a_url_may_leave_all_out() -> None:
     address = parse("nats://h")
     assert address.servers == ("nats://h:4222",)
     assert (address.name, address.replicas, address.is_synced) == ("chat", 1, False)
-    assert (address.user, address.password, address.token, address.tls) == (None, None, None, None)
+    assert (address.user, address.password, address.token, address.credentials, address.tls) == (None,) * 5
 
 
 def test_a_url_may_say_all() -> None:
@@ -68,9 +74,9 @@ def test_a_url_may_say_all() -> None:
     assert parse("tls://h").tls is not None
 
 
-async def _opened(url: str) -> str:
+async def _opened(address: Address) -> str:
     """Connect, ask JetStream something, and return the error's text; empty without an error."""
-    client = Client(parse(url))
+    client = Client(address)
     text = ""
     try:
         await client.open()
@@ -86,8 +92,16 @@ async def _opened(url: str) -> str:
 
 
 def opened(url: str) -> str:
+    """Run `_opened` with a URL."""
+    try:
+        return opened_at(parse(url))
+    except UnusableLogError as error:
+        return str(error)
+
+
+def opened_at(address: Address) -> str:
     """Run `_opened` by itself."""
-    return asyncio.run(_opened(url))
+    return asyncio.run(_opened(address))
 
 
 def test_nothing_listens_at_the_url() -> None:
@@ -102,7 +116,7 @@ def test_a_user_or_a_token_that_the_server_does_not_know() -> None:
     with running(f"authorization {{ user: u, password: {PASSWORD} }}") as server:
         assert opened(server.url(user=f"u:{PASSWORD}@")) == ""
         for user in ("", f"x:{PASSWORD}@", f"{PASSWORD}@"):
-            assert opened(server.url(user=user)).startswith("NATS refuses the user, the password or the token")
+            assert opened(server.url(user=user)).startswith("NATS refuses the user, the password, the token")
     with running(f"authorization {{ token: {PASSWORD} }}") as server:
         assert opened(server.url(user=f"{PASSWORD}@")) == ""
 
@@ -128,6 +142,44 @@ def test_a_secret_is_not_sent_without_tls() -> None:
     """A server without TLS gets no password of a tls:// URL."""
     with running(f"authorization {{ user: u, password: {PASSWORD} }}") as server:
         assert opened(server.url(scheme="tls", user=f"u:{PASSWORD}@")).startswith("NATS here does not speak TLS")
+
+
+def test_a_file_of_credentials(tmp_path: Path) -> None:
+    """It is read for each connection, so it can be renewed; one that the server refuses is the operator's to change."""
+    operator, file = Operator(), tmp_path / "user.creds"
+    with running(operator.settings) as server:
+        url = f"{server.url()}&creds={file}"
+        file.write_text(operator.credentials())
+        assert opened(url) == ""
+        assert opened(server.url()).startswith("NATS refuses the user, the password, the token or the file of creds=")
+        file.write_text(Operator().credentials())
+        assert opened(url).startswith("NATS refuses the user, the password, the token or the file of creds=")
+        address = parse(url)
+        file.unlink()
+        assert opened_at(address) == "the file of creds= can't be read now; put it back"
+        file.write_text(operator.credentials())
+        assert opened_at(address) == ""
+    with running() as server:  # without a challenge, nothing of the file is sent
+        assert opened(f"{server.url(scheme='tls')}&creds={file}").startswith("NATS here does not speak TLS")
+
+
+def test_a_file_without_credentials_is_refused(tmp_path: Path) -> None:
+    """It is missing, or another file, or its seed was mistyped."""
+    whole = Operator().credentials()
+    seed = whole.partition("SEED-----\n")[2].partition("\n")[0]
+    file = tmp_path / "user.creds"
+    url = f"nats://h/?creds={file}"
+    with pytest.raises(UnusableLogError, match="names no file"):
+        parse(url)
+    for content in ("", whole.replace("USER JWT", "ACCOUNT JWT"), whole.replace(seed, seed[:-1]), "\xff"):
+        file.write_bytes(content.encode("latin-1"))
+        with pytest.raises(UnusableLogError, match="names a file without readable credentials") as refused:
+            parse(url)
+        assert seed not in str(refused.value)
+    file.write_text(whole)
+    for user in ("u:p@", "t@"):
+        with pytest.raises(UnusableLogError, match="has a user or a token, and creds= too"):
+            parse(url.replace("//", f"//{user}"))
 
 
 def test_a_call_that_the_end_of_the_server_cuts_is_refused_at_once() -> None:

@@ -11,6 +11,8 @@ const FILTER_TOKEN = new RegExp(
   `\\s*(?:(${STRING.source})|(${DATE_AND_CLOCK.source}|${WORD.source})|(${SIGN.source}))`,
   "suy",
 );
+const OTHER_SIGN = /\s*(=|&&?|\|\|?)/y;
+const SIGNS_MEANT = { "=": "==", "&": "and", "&&": "and", "|": "or", "||": "or" };
 const FILTER_WORDS = ["and", "or", "not", "in"];
 const FILTER_NAMES = [
   ...["text", "person", "room", "type", "reason", "wait", "policy", "time"],
@@ -24,7 +26,7 @@ function filterTokens(typed) {
   for (let at = 0; at < end; at = FILTER_TOKEN.lastIndex) {
     FILTER_TOKEN.lastIndex = at;
     const found = FILTER_TOKEN.exec(typed);
-    if (!found) throw new FilterMistake(`column ${at + 1}: expected a name, a value or a comparison`);
+    if (!found) throw notAToken(typed, at);
     const [all, string, word, sign] = found;
     const column = at + all.length - (string ?? word ?? sign).length + 1;
     if (string !== undefined) tokens.push({ value: string.slice(1, -1).replace(/\\(.)/gsu, "$1"), column });
@@ -32,6 +34,15 @@ function filterTokens(typed) {
     else tokens.push({ sign: sign ?? word, column });
   }
   return [...tokens, { sign: "", column: end + 1 }];
+}
+
+/** The mistake at `at`, where no token begins; a sign of another language has its counterpart. */
+function notAToken(typed, at) {
+  OTHER_SIGN.lastIndex = at;
+  const [all, sign] = OTHER_SIGN.exec(typed) ?? [];
+  if (!sign) return new FilterMistake(`column ${at + 1}: expected a name, a value or a comparison`);
+  const column = at + all.length - sign.length + 1;
+  return new FilterMistake(`column ${column}: ${sign} is no sign here; did you mean ${SIGNS_MEANT[sign]}?`);
 }
 
 /** A recursive descent over the tokens; each part gives its mask. */
@@ -138,6 +149,6 @@ const isFilterName = (token) => token.name !== undefined && Object.hasOwn(FILTER
 
 /** The moments of what was typed, if it is a filter; `null` if it does not look like one. */
 function filtered(typed) {
-  if (!/[<>=!]=|[<>]|\bin\b|^\s*(not\s+)?rejection\b/.test(typed)) return null;
+  if (!/[<>=]|!=|\bin\b|^\s*(not\s+)?rejection\b/.test(typed)) return null;
   return indexesOf(new FilterReader(filterTokens(typed)).whole());
 }

@@ -57,7 +57,7 @@ class LongList {
 
   draw() {
     const inSight = this.scroller.clientHeight;
-    if (!inSight) return;
+    if (!inSight && this.count) return; // an empty list loses its rows also where it is hidden
     const top = this.scroller.scrollTop;
     const exact = top / this.step;
     const first = Math.floor(exact);

@@ -78,7 +78,7 @@ function markLines(x) {
   const near = marks.filter((mark) => Math.abs(place.at(mark[state.axis]) - x) <= MARK_REACH);
   if (!near.length) return null;
   const { time: at, moment, lines, position } = near[near.length - 1];
-  const where = position === moment ? `position ${positionOf(moment)}` : `behind position ${positionOf(moment)}`;
+  const where = position === moment ? `position ${positionOf(moment)}` : `after position ${positionOf(moment)}`;
   return [...lines.map((line) => el("p", {}, line)), el("p", { class: "muted" }, `${relative(at)}, ${where}`)];
 }
 

@@ -41,10 +41,14 @@ class NatsServer:
         self._binary = binary()
         self._directory = tempfile.TemporaryDirectory(prefix="nats-")
         self._process: subprocess.Popen[bytes] | None = None
+        self._sync = sync
         self.port = free_port()
-        (self.path / "server.conf").write_text(
-            f"listen: '127.0.0.1:{self.port}'\njetstream {{ store_dir: '{self.path}/data', {sync} }}\n{settings}\n"
-        )
+        self.configure(settings)
+
+    def configure(self, settings: str) -> None:
+        """Change its settings, for its next start."""
+        own = f"listen: '127.0.0.1:{self.port}'\njetstream {{ store_dir: '{self.path}/data', {self._sync} }}\n"
+        (self.path / "server.conf").write_text(f"{own}{settings}\n")
 
     @property
     def path(self) -> Path:
