@@ -14,6 +14,7 @@ from log_debugger.reading.iterate import Conversation, Conversations
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.times import span, timestamp
 from log_debugger.telling.narrative import conversation_text, count, interests_text
+from log_debugger.telling.notes import UNKNOWN
 from projections.rooms import Room
 from projections.state import State
 
@@ -156,8 +157,9 @@ def _refusals(names: ShortNames, state: State, refused: Sequence[OperationRecord
     for code, records in sorted(by_code.items(), key=lambda each: (not each[0], -len(each[1]))):
         newest = max(records, key=lambda record: record.at_ms)
         ago, who = f"{span(max(0, at_ms - newest.at_ms))} ago", newest.connection_id
-        if not code or who is None:
+        if not code:
             yield Row(f"{sum(record.times for record in records):,} too many to note each, the last {ago}")
         else:
-            text = f"{len(records):,} {safe(code)}, the last {ago}: {names.person_in(state, who)}"
-            yield Row(f"{text} {safe(newest.command or '')}", code, Subject("connection", who))
+            caller = names.person_in(state, who) if who is not None else UNKNOWN
+            text = f"{len(records):,} {safe(code)}, the last {ago}: {caller} {safe(newest.command or '')}"
+            yield Row(text, code, Subject("connection", who) if who is not None else None)

@@ -159,11 +159,13 @@ def test_refusals_are_counted_by_their_code(log: str, people: State) -> None:
         REFUSED._replace(at_ms=now_ms - 3_000),
         REFUSED._replace(at_ms=now_ms - 4_000, connection_id=ANN),
         OperationRecord("refused", now_ms - 2_000, 5, times=30),
+        OperationRecord("refused", now_ms - 1_000, 5, None, "send_message", "unknown_handle"),
     ]
     assert texts(figures(log, people, refused, (0, 0), (now_ms - START_MS, 5)))[4:] == [
-        "33 refused in the last 10 minutes",
+        "34 refused in the last 10 minutes",
         "2 rate_limited, the last 3.0 s ago: Bob·b6cd send_message",
         "1 rate_limited\N{REPLACEMENT CHARACTER}[2J, the last 5.0 s ago: Ann·6f5d enter_queue",
+        "1 unknown_handle, the last 1.0 s ago: an unknown caller send_message",
         "30 too many to note each, the last 2.0 s ago",
     ]
 
