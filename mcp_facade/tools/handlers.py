@@ -78,19 +78,13 @@ class Tools:
 
     async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         """Carry out the tool `name`, which has to exist; a fault of ours is a refusal too."""
-        answer = await self._answer(name, arguments, call)
-        if call.exchange.session is not None:
-            await self._sessions.keep(call.exchange.session)
-        call.exchange.answer_ready(answer.payload.get("cursor"))
-        return answer
-
-    async def _answer(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
+        refusal = None
         try:
             if self._broker.draining and not self._broker.log.is_shared:  # else the calls taken before are carried out
                 raise self._refusals.unavailable()
             if call.exchange.had_lone_surrogate:
                 raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
-            return Answer(await self._tools[name](call, arguments), is_refusal=False)
+            answer = Answer(await self._tools[name](call, arguments), is_refusal=False)
         except Refused as refused:
             refusal = refused
         except InvalidArgumentsError as error:
@@ -101,8 +95,13 @@ class Tools:
         except Exception as fault:
             logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
             refusal = self._refusals.unavailable()
-        self._refusals.record(refusal, name, caller_in(call, arguments, self._replica.state))
-        return refusal.answer
+        if refusal is not None:
+            answer = refusal.answer
+            self._refusals.record(refusal, name, caller_in(call, arguments, self._replica.state))
+        if call.exchange.session is not None:
+            await self._sessions.keep(call.exchange.session)
+        call.exchange.answer_ready(answer.payload.get("cursor"))
+        return answer
 
     async def _send_message(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(SendMessageArguments, arguments)
