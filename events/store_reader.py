@@ -10,6 +10,7 @@ from events.ids import ConnectionId, Position
 from events.log import DeliveryRecord, OperationRecord, Snapshot, StateCodec
 
 CLOCKS_DIFFER_MS = 60_000
+"""The difference of two clocks, of brokers or of a store, up to which late records are found."""
 
 
 class StoreReader(Protocol):

@@ -76,7 +76,7 @@ def commit_of(entry: Entry) -> Commit:
 
 
 def commits_known(known: KnownCommits, entries: Sequence[Entry]) -> list[Commit]:
-    """Return the commits of entries, and add them to `known`, which need not be decoded. Raises as `commit_of`."""
+    """Return the commits of entries, undecoded if `known` has them, and add all to it. Raises as `commit_of`."""
     commits = [
         (not entry.is_stand_in and known.find(entry.position, entry.commit_id)) or commit_of(entry) for entry in entries
     ]

@@ -68,7 +68,7 @@ def commits_of(entries: Sequence[Entry], texts: Sequence[bytes | None]) -> list[
 
 
 def commits_known(known: KnownCommits, entries: Sequence[Entry], texts: Sequence[bytes | None]) -> list[Commit]:
-    """Return the commits of entries, and add them to `known`, which need not be decoded. Raises as `commit_of`."""
+    """Return the commits of entries, undecoded if `known` has them, and add all to it. Raises as `commit_of`."""
     commits = [
         (not is_redacted(entry, missing) and known.find(position_of(entry), entry[1][1].decode()))
         or commit_of(entry, missing)

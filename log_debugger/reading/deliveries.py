@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from events.commit import Commit
 from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
-from events.log import DeliveredBy, DeliveryRecord
+from events.log import DeliveredBy, DeliveryRecord, OperationRecord
 from log_debugger.reading.operations import (
     RECORD_DELAY_MS_MAX,
     next_unclean_end,
@@ -129,16 +129,20 @@ class Deliveries:
         return self._times[end] - commit.at_ms < RECORD_DELAY_MS_MAX
 
     @cached_property
+    def _operations(self) -> Sequence[OperationRecord]:
+        return self._source.operation_records() or ()
+
+    @cached_property
     def _unclean_ends(self) -> list[Position]:
-        return unclean_ends(self._source)
+        return unclean_ends(self._operations)
 
     @cached_property
     def _unclean_spans(self) -> list[tuple[int, int]]:
-        return unclean_spans(self._source)
+        return unclean_spans(self._operations)
 
     @cached_property
     def _proved_until_ms(self) -> float:
-        proved_ms = proved_until_ms(self._source)
+        proved_ms = proved_until_ms(self._operations)
         return inf if proved_ms is None else proved_ms
 
     @cached_property

@@ -61,25 +61,23 @@ def _notes_of_several(records: Sequence[OperationRecord]) -> Iterator[Note]:
     yield from sorted(notes, key=lambda note: note.record.at_ms)
 
 
-def unclean_ends(source: Source) -> list[Position]:
+def unclean_ends(records: Sequence[OperationRecord]) -> list[Position]:
     """Return the last position before each unclean start in the log, ascending; several starts may share one."""
-    notes = notes_of(source.operation_records() or ())
-    return [note.record.after for note in notes if note.is_unclean and note.record.kind == "started"]
+    return [note.record.after for note in notes_of(records) if note.is_unclean and note.record.kind == "started"]
 
 
-def unclean_spans(source: Source) -> list[tuple[int, int]]:
+def unclean_spans(records: Sequence[OperationRecord]) -> list[tuple[int, int]]:
     """Return the times between which one of several brokers may have lost its last records, each with both ends."""
-    notes = notes_of(source.operation_records() or ())
-    signs = [note.record.at_ms for note in notes if note.is_unclean and note.record.kind == "running"]
+    signs = [note.record.at_ms for note in notes_of(records) if note.is_unclean and note.record.kind == "running"]
     return [(at_ms - RECORD_DELAY_MS_MAX, at_ms + RUNNING_EVERY_MS + RECORD_DELAY_MS_MAX) for at_ms in signs]
 
 
-def proved_until_ms(source: Source) -> int | None:
+def proved_until_ms(records: Iterable[OperationRecord]) -> int | None:
     """Return the newest sign of life of the broker that has been silent longest, of those that may live.
 
     Return `None` if no broker of several may live, or if the log is one broker's file.
     """
-    last = {record.broker: record for record in source.operation_records() or () if record.broker}
+    last = {record.broker: record for record in records if record.broker}
     newest_ms = max((record.at_ms for record in last.values()), default=0)
     return min(
         (one.at_ms for one in last.values() if one.kind != "stopped" and newest_ms - one.at_ms <= SILENT_MS),

@@ -86,7 +86,7 @@ class Tools:
                 raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
             answer = Answer(await self._tools[name](call, arguments), is_refusal=False)
         except Refused as refused:
-            refusal = refused
+            refusal = refused.with_traceback(None)  # it would hold this frame, which holds it
         except InvalidArgumentsError as error:
             refusal = self._refusals.invalid(str(error))
         except LogUnavailableError as error:

@@ -478,6 +478,33 @@ async def test_a_call_leaves_no_garbage_to_be_looked_for(there: Crowd, era: Era)
 
 
 @pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("leave_queue", {"handle": "cb_" + "x" * 32}),
+        ("send_message", {"message": "hello"}),
+        ("send_message", {"room_id": f"r_{'0' * 32}", "message": "hello"}),
+    ],
+)
+async def test_a_refused_call_leaves_no_garbage_to_be_looked_for(
+    there: Crowd, era: Era, tool: str, arguments: dict[str, str]
+) -> None:
+    """An exception that is kept holds its frames, which hold the exception."""
+    ann = await there.person(era)
+    await ann.enter("Ann")
+    gc.collect()
+    gc.disable()
+    try:
+        before = _held_for_calls()
+        for _ in range(20):
+            await ann.refused(tool, **{"handle": ann.handle, **arguments})
+        await settle()
+        assert _held_for_calls() <= before + 1
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
 async def test_a_stream_and_its_connection_leave_no_garbage_to_be_looked_for(there: Crowd, era: Era) -> None:
     """Clients drop and come back all day long: their memory is free when they go."""
     ann = await there.person(era)
