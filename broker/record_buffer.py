@@ -11,14 +11,11 @@ from collections.abc import Callable
 from broker.clock import Clock, Timer
 from broker.replica import Replica
 from events.ids import ConnectionId, Position
-from events.log import DeliveredBy, DeliveryRecord, EventLog, OperationKind, OperationRecord
+from events.log import RUNNING_EVERY_MS, DeliveredBy, DeliveryRecord, EventLog, OperationKind, OperationRecord
 
 FLUSH_MS = 1_000
 BATCH_MAX = 1_000
 PENDING_MAX = 100_000
-RUNNING_EVERY_MS = 10_000
-"""The time between two signs of life of a broker with others beside it."""
-
 REFUSALS_PER_S_MAX = 50
 """Refusals recorded one by one; those beyond are counted in one record."""
 

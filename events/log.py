@@ -98,6 +98,9 @@ OperationKind = Literal["started", "running", "stopped", "refused", "log_unavail
 `running` is the newest sign of life of one of several brokers, in the place of the one before.
 """
 
+RUNNING_EVERY_MS = 10_000
+"""The time between two signs of life of a broker with others beside it."""
+
 
 class OperationRecord(NamedTuple):
     """Something about a broker's running that made no commit. A record for debugging, not part of the log's chain."""

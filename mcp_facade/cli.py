@@ -1,4 +1,8 @@
-"""The command line `chat-broker`: its commands, their parsing, and usage errors in one line."""
+"""The command line `chat-broker`: its commands, their parsing, and usage errors in one line.
+
+What one command alone needs is imported for that command: the broker's parts take longer to load than a short log to
+read.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import version
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-import structlog
-
-from broker.config import Settings, add_flags, serve_help, settings_from, unknown_variables
 from broker.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, HOW_FAR, LogGivenUpError, StartFailedError, UsageError
-from broker.flags import WORKER_VARIABLE
-from broker.logging import configure_logs
-from broker.stores import DISTRIBUTION
 
-Serve = Callable[[Settings], None]
+if TYPE_CHECKING:
+    from broker.config import Settings
 
-logger = structlog.get_logger(__name__)
+Serve = Callable[["Settings"], None]
 
 EXIT_OUTPUT_FAILED = 1
 
@@ -81,7 +79,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve)
     try:
         options = parser_for(arguments).parse_args(arguments)
         if options.command == "serve":
-            _serve(settings_from(options, environment), environment, serve)
+            _serve(options, environment, serve)
             return EXIT_OK
         return _run(options)
     except UsageError as error:
@@ -103,10 +101,15 @@ def _stand_in_for_closed_streams() -> None:
 def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return a parser of every command, with the flags of the first one in `arguments`."""
     parser = _Parser(prog="chat-broker", description="Anonymous one-to-one chat for MCP clients.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
+    version = _version() if "--version" in arguments else ""
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    serve = commands.add_parser("serve", help="run the broker", description=serve_help(), allow_abbrev=False)
-    add_flags(serve)
+    serve = commands.add_parser("serve", help="run the broker", allow_abbrev=False)
+    if arguments[:1] == ["serve"]:
+        from broker.config import add_flags, serve_help
+
+        serve.description = serve_help()
+        add_flags(serve)
     _add(commands, PEOPLE_COMMANDS, arguments[:1])
     _add(commands, COMMANDS, arguments[:1])
     if arguments and arguments[0] in commands.choices:
@@ -126,10 +129,26 @@ def _add(parsers: argparse._SubParsersAction[_Parser], commands: Mapping[str, _C
             parser.set_defaults(run=module.run)
 
 
-def _serve(settings: Settings, environment: Mapping[str, str], serve: Serve) -> None:
+def _version() -> str:
+    from importlib.metadata import version
+
+    from broker.stores import DISTRIBUTION
+
+    return version(DISTRIBUTION)
+
+
+def _serve(options: argparse.Namespace, environment: Mapping[str, str], serve: Serve) -> None:
+    import structlog
+
+    from broker.config import settings_from, unknown_variables
+    from broker.flags import WORKER_VARIABLE
+    from broker.logging import configure_logs
+
+    settings = settings_from(options, environment)
     worker = environment.get(WORKER_VARIABLE)
     configure_logs(settings.log_format, settings.log_level, worker=worker)
     if worker is None:  # its supervisor has said it already
+        logger = structlog.get_logger(__name__)
         for name in unknown_variables(environment):
             logger.warning("unknown_setting", variable=name)
         if FORWARDED_VARIABLE in environment:

@@ -7,9 +7,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from broker.record_buffer import RUNNING_EVERY_MS
 from events.ids import ConnectionId, Position
-from events.log import LogUnavailableError, OperationRecord
+from events.log import RUNNING_EVERY_MS, LogUnavailableError, OperationRecord
 from events.store_reader import CLOCKS_DIFFER_MS
 from log_debugger.reading.filters import CommitFilter
 from log_debugger.reading.sources import Source

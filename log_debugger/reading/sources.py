@@ -10,8 +10,6 @@ import gzip
 import shutil
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -272,6 +270,9 @@ def _copy(stream: BinaryIO | gzip.GzipFile) -> BinaryIO:
 
 
 def _fetched(url: str) -> BinaryIO:
+    import urllib.error  # few logs are fetched, and these take longer to load than a short one to read
+    import urllib.request
+
     try:
         with urllib.request.urlopen(url, timeout=WEB_TIMEOUT_SECONDS) as answer:  # noqa: S310 - http or https, as was checked
             return _spooled(answer)

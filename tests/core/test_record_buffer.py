@@ -6,11 +6,11 @@ import asyncio
 from typing import get_args
 
 from broker.decision import Rejection
-from broker.record_buffer import BATCH_MAX, FLUSH_MS, PENDING_MAX, REFUSALS_PER_S_MAX, RUNNING_EVERY_MS, RecordBuffer
+from broker.record_buffer import BATCH_MAX, FLUSH_MS, PENDING_MAX, REFUSALS_PER_S_MAX, RecordBuffer
 from broker.store_watch import IDLE_PROBE_MS, LOST_PROBE_MS
 from broker.testing.clock import settle
 from events.ids import Position
-from events.log import DeliveredBy, DeliveryRecord, OperationKind, OperationRecord
+from events.log import RUNNING_EVERY_MS, DeliveredBy, DeliveryRecord, OperationKind, OperationRecord
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.logs import nothing, unavailable
 from tests.support.people import ANN, BOB, enter, say

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.record_buffer import RUNNING_EVERY_MS
 from events.ids import ConnectionId
-from events.log import OperationRecord
+from events.log import RUNNING_EVERY_MS, OperationRecord
 from log_debugger.reading.operations import SILENT_MS, Note, notes_of
 from tests.log_debugger.logs import ANN, BOB, START_MS, conversation, dumped, filed, run_ok
 
