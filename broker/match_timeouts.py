@@ -14,7 +14,7 @@ from broker.batch import CommandAnswer
 from broker.clock import Clock
 from broker.deadlines import Deadlines
 from broker.decision import Rejection
-from broker.matching import patience_steps_ms
+from broker.matching import LOOK_AGAIN_MS, patience_steps_ms
 from broker.roster import Roster
 from broker.writer import LogWriter
 from events.commands import MatchDue
@@ -22,8 +22,6 @@ from events.commit import Commit
 from events.events import PolicyAdopted, QueueEntered
 from events.ids import ConnectionId, Position
 from projections.state import State
-
-LOOK_AGAIN_MS = 1_000
 
 
 class MatchTimeouts:

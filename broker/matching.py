@@ -12,7 +12,6 @@ An operator's own matching is registered by `broker.own_matching`, under the nam
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
@@ -52,9 +51,11 @@ def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | 
     Without a common interest, two connections meet only once one of them has waited `interest_patience_ms`. The cost
     grows with the waiting connections that share an interest: few, since those would have met.
     """
-    shared: Counter[Position] = Counter()
+    shared: dict[Position, int] = {}
     for interest in seeker.interests:
-        shared.update(entered for entered, who in _sharing(state, interest).items() if who != seeker.connection_id)
+        for entered, who in _sharing(state, interest).items():
+            if who != seeker.connection_id:
+                shared[entered] = shared.get(entered, 0) + 1
     if shared:
         return state.queue.entries.get(min(shared, key=lambda entered: (-shared[entered], entered)))
     other = _longest_waiting(state, seeker)
@@ -141,6 +142,10 @@ def _whole(state: FoldView, matching: Matching) -> StateView:
 
 def _with_queue(state: StateView, queue: Queue) -> StateView:
     return _OtherQueue(state.tip, state.position, state.at_ms, state.policy, queue, state.rooms, state.connections)
+
+
+LOOK_AGAIN_MS = 1_000
+"""The time after which a `MatchDue` that was refused is asked for again."""
 
 
 def patience_steps_ms(policy: Policy) -> list[int]:

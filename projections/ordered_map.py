@@ -112,7 +112,7 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
             if type(node) is _Entry:
                 yield node.key, node.value
             elif type(node) is _Branch:
-                ahead += node.children[::-1]
+                ahead += filter(None, node.children[::-1])
 
 
 class OrderMutation(msgspec.Struct, Generic[T], gc=False):

@@ -184,7 +184,7 @@ def _pair_changes(before: MatchStats, after: MatchStats) -> PairChanges:
     for pair in before.meetings | after.meetings:
         was, now = before.meetings.get(pair, []), after.meetings.get(pair, [])
         # A match at the same time is the same one; of the others, those that come first on each side.
-        both = Counter(one.at_ms for one in was) & Counter(one.at_ms for one in now)
+        both = Counter(one.at_ms for one in was) & Counter(one.at_ms for one in now) if was and now else _NEVER
         was_else, now_else = _besides(was, both), _besides(now, both)
         shared = min(len(was_else), len(now_else))
         kept += len(was) - len(was_else) + shared
@@ -197,6 +197,9 @@ def _pair_changes(before: MatchStats, after: MatchStats) -> PairChanges:
         sorted(lost, key=lambda one: (one.moment, one.pair)),
         sorted(new, key=lambda one: (one.moment, one.pair)),
     )
+
+
+_NEVER = Counter[int]()
 
 
 def _besides(moments: Sequence[Moment], times: Counter[int]) -> Sequence[Moment]:

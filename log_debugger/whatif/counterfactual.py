@@ -22,8 +22,7 @@ import msgspec
 from broker.decide import decide
 from broker.decision import Rejection
 from broker.errors import UsageError
-from broker.match_timeouts import LOOK_AGAIN_MS
-from broker.matching import Matching, Seeker, patience_steps_ms
+from broker.matching import LOOK_AGAIN_MS, Matching, Seeker, patience_steps_ms
 from broker.own_matching import matching_of_log
 from broker.verification.safe_text import printable
 from broker.verification.scenario import MAY_MATCH

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from msgspec import structs
 
-from broker.match_timeouts import LOOK_AGAIN_MS
+from broker.matching import LOOK_AGAIN_MS
 from events.commands import AdoptPolicy, BlockPartner, CancelMatch, Command, LeaveRoom, MatchDue, NextPartner
 from events.events import QueueEntered, RoomClosed
 from events.ids import ConnectionId, RoomId
