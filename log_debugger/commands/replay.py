@@ -6,6 +6,7 @@ Exit status: 0; 2 if a commit can't be read or doesn't follow the one before, af
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 
 from broker.errors import UsageError
@@ -28,7 +29,7 @@ from log_debugger.reading.own_acts import newest_own_act
 from log_debugger.reading.room_messages import conversations_counted
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import AT_HELP, position_asked, position_number, start_of
-from log_debugger.reading.traversal import Traversal, state_folded
+from log_debugger.reading.traversal import Stretch, Traversal, state_folded
 from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
 from log_debugger.telling.describe import open_rooms
 from log_debugger.terminal import Terminal
@@ -82,14 +83,14 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
             asked = options.to is not None or options.at is not None
             return step_through(source, terminal, options, last if asked else None, start_ms)
-        log = LogContext(source)
+        log = LogContext(source, options.connection, options.room)
         commit_filter = filter_from_options(options, when, log)
         printer = (JsonCommitPrinter if options.json else CommitPrinter)(terminal, log.names, commit_filter, start_ms)
         try:
             if options.state_only:
                 _print_state(source, last, printer, terminal)
             else:
-                _print_log(source, last, printer, terminal, commit_filter)
+                _print_log(source, last, printer, terminal, commit_filter, log.unwanted(commit_filter))
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()  # before the error message, if both go to one terminal
             raise
@@ -116,7 +117,12 @@ def _print_state(source: Source, last: Position, printer: CommitPrinter, termina
 
 
 def _print_log(
-    source: Source, last: Position, printer: CommitPrinter, terminal: Terminal, commit_filter: CommitFilter
+    source: Source,
+    last: Position,
+    printer: CommitPrinter,
+    terminal: Terminal,
+    commit_filter: CommitFilter,
+    unwanted: Sequence[Stretch],
 ) -> None:
     """Print the commits that match, then the state."""
     base: State = source.base.state
@@ -127,7 +133,7 @@ def _print_log(
     # If every commit is printed, the lines themselves show the progress.
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
-        traversal = Traversal(source, last, commit_filter.may_match, advance)
+        traversal = Traversal(source, last, commit_filter.line_test(), advance, unwanted)
         for entry in traversal.entries():
             if commit_filter.matches(entry.step):
                 printer.notes(notes.before(entry.step.commit.position), entry.step.before)

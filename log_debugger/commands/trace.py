@@ -8,6 +8,7 @@ Exit status: 0; 2 if a commit can't be read or doesn't follow the one before, af
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import closing
 
 from broker.errors import UsageError
@@ -20,7 +21,7 @@ from log_debugger.reading.filter_parser import parse_filter
 from log_debugger.reading.filters import CommitFilter, LogContext, add_when_argument
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source, open_source
-from log_debugger.reading.traversal import Traversal
+from log_debugger.reading.traversal import Stretch, Traversal
 from log_debugger.telling.pair import JsonPairTimeline, Pair, PairTimeline
 from log_debugger.telling.timeline import JsonTimeline, Timeline
 from log_debugger.terminal import Terminal
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """
     when = parse_filter(options.when) if options.when is not None else None
     with closing(open_source(options.log)) as source:
-        log = LogContext(source)
+        log = LogContext(source, options.connection, options.room)
         names, told = log.names, CommitFilter(when=when(log) if when is not None else None)
         commit_filter = CommitFilter(
             names.connection_of(options.connection) if options.connection is not None else None,
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         else:
             timeline = (JsonTimeline if options.json else Timeline)(source, terminal, names, commit_filter, told)
         try:
-            _print_timeline(source, terminal, timeline, commit_filter)
+            _print_timeline(source, terminal, timeline, commit_filter, log.unwanted(commit_filter))
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()
             raise
@@ -81,12 +82,16 @@ def _pair(names: ShortNames, one: str, other: str) -> Pair:
 
 
 def _print_timeline(
-    source: Source, terminal: Terminal, timeline: Timeline | PairTimeline, commit_filter: CommitFilter
+    source: Source,
+    terminal: Terminal,
+    timeline: Timeline | PairTimeline,
+    commit_filter: CommitFilter,
+    unwanted: Sequence[Stretch],
 ) -> None:
     base: State = source.base.state
     timeline.begin(base)
     with terminal.progress("reading", timeline.last - base.position) as advance:
-        traversal = Traversal(source, timeline.last, commit_filter.may_match, advance)
+        traversal = Traversal(source, timeline.last, commit_filter.line_test(), advance, unwanted)
         for entry in traversal.entries():
             if commit_filter.matches(entry.step):
                 timeline.commit(entry)

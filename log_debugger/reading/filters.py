@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,9 +13,10 @@ from events.ids import ConnectionId, RoomId
 from log_debugger.reading.filter_fields import FilterContext, rooms_in
 from log_debugger.reading.filter_parser import FILTER_HELP, BoundLater, Filter, equal, joined, parse_filter, rejection
 from log_debugger.reading.filter_tokens import quoted_value
-from log_debugger.reading.short_names import ShortNames, names_of
+from log_debugger.reading.short_names import ShortNames, id_beginning, names_of
 from log_debugger.reading.sources import Source, Step
 from log_debugger.reading.times import LogSpan, span_of
+from log_debugger.reading.traversal import ESCAPE, Absences, Stretch, Wanted
 
 
 class CommitFilter(NamedTuple):
@@ -29,10 +31,17 @@ class CommitFilter(NamedTuple):
         """`True` if there is no condition."""
         return self == MATCH_ALL
 
-    def may_match(self, line: bytes) -> bool:
-        """Return `False` only for stored lines whose commits can't match; an escaped id is not looked for."""
-        ids = (one for one in (self.connection, self.room) if one is not None)
-        return b"\\u" in line or all(one.encode() in line for one in ids)
+    def line_test(self) -> Wanted:
+        """Return a test that fails only for stored lines whose commits can't match; an escaped id is not looked for."""
+        ids = [one.encode() for one in (self.connection, self.room) if one is not None]
+
+        def may_match(line: bytes) -> bool:
+            for one in ids:
+                if one not in line:
+                    return ESCAPE in line
+            return True
+
+        return may_match
 
     def matches(self, step: Step) -> bool:
         """Return `True` if the step's commit satisfies every condition."""
@@ -49,13 +58,23 @@ MATCH_ALL = CommitFilter()
 class LogContext:
     """`FilterContext` of a log: what is asked for is read from it once."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, connection: str | None = None, room: str | None = None) -> None:
+        """`connection` and `room` are those of a filter as its user names them; see `unwanted`."""
         self._source = source
+        beginning = id_beginning(connection, "c_") if connection is not None else None
+        beginning = id_beginning(room, "r_") if room is not None else beginning
+        self._absences = Absences(beginning.encode()) if beginning is not None else None
 
     @cached_property
     def names(self) -> ShortNames:
         """The short names of the log."""
-        return names_of(self._source)
+        return names_of(self._source, self._absences)
+
+    def unwanted(self, commit_filter: CommitFilter) -> Sequence[Stretch]:
+        """Return stretches of the log that have no commit of `commit_filter`, as far as reading the names has shown."""
+        ids = (one.encode() for one in (commit_filter.connection, commit_filter.room) if one is not None)
+        absences = self._absences
+        return absences.stretches if absences is not None and any(absences.sought in one for one in ids) else ()
 
     @cached_property
     def span(self) -> LogSpan:

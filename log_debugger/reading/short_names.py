@@ -22,6 +22,7 @@ from events.log import UnusableLogError
 from events.text import Text
 from log_debugger.reading.iterate import check_complete
 from log_debugger.reading.sources import Source
+from log_debugger.reading.traversal import Absences
 from projections.notifications import REDACTED_TEXT
 from projections.state import State
 
@@ -165,16 +166,22 @@ class ShortNames:
         return found
 
 
-def names_of(source: Source) -> ShortNames:
-    """Return the short names of a log after one scan, without decoding most commits."""
+def names_of(source: Source, absences: Absences | None = None) -> ShortNames:
+    """Return the short names of a log after one scan, without decoding most commits; `absences` is filled by it."""
     base: State = source.base.state
-    connections, rooms = _ids_in(source, base.position)
+    connections, rooms = _ids_in(source, base.position, absences)
     return ShortNames(
         [*base.connections.by_id, *connections],
         [*base.rooms.by_id, *rooms],
         lambda: _display_names_in(source),
         lambda: check_complete(source),
     )
+
+
+def id_beginning(text: str, prefix: str) -> str:
+    """Return the beginning of the id that `text` means, if it is no display name; see `ShortNames.connection_of`."""
+    asked = text.rpartition(MARK)[2]
+    return asked if asked.startswith(prefix) else prefix + asked
 
 
 def name_in(state: State, connection_id: str) -> Text | None:
@@ -213,11 +220,14 @@ def _add(known: list[str], more: set[str]) -> None:
             insort(known, one)
 
 
-def _ids_in(source: Source, after: Position) -> tuple[set[str], set[str]]:
+def _ids_in(source: Source, after: Position, absences: Absences | None = None) -> tuple[set[str], set[str]]:
     connections: set[str] = set()
     rooms: set[str] = set()
     lines = _readable(source, after)
     while page := list(islice(lines, PAGE_COMMITS)):
+        if absences is not None:
+            absences.note(after, page)
+            after += len(page)
         # Most commits are messages, which name nobody new: their beginnings tell, so their texts are not searched.
         rest = [line for line in page if line.find(_SENDS, 0, SENDS_END_BYTES) < 0]
         naming = [line for line in rest if b'"queue_entered"' in line or b'"room_opened"' in line]

@@ -6,8 +6,9 @@ only where it is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from events.codec import UnreadableCommitError, decode_commit
 from events.commands import NextPartner
@@ -42,6 +43,33 @@ It is also asked about several lines at once, and about ids that would be in a l
 """
 
 
+ESCAPE = b"\\u"
+"""An id with such a character in it is not found by its bytes."""
+
+
+class Stretch(NamedTuple):
+    """The commits after one position up to another."""
+
+    after: Position
+    last: Position
+
+
+class Absences:
+    """The stretches of a log whose stored lines lack `sought`, noted where they are read for something else."""
+
+    def __init__(self, sought: bytes) -> None:
+        self.sought = sought
+        self.stretches: list[Stretch] = []  # ascending; none begins where another ends
+
+    def note(self, after: Position, page: Sequence[bytes]) -> None:
+        """Take note of the lines after `after`, which follow those of the last call."""
+        stored = b"\n".join(page)
+        if self.sought in stored or ESCAPE in stored:
+            return
+        before = self.stretches.pop() if self.stretches and self.stretches[-1].last == after else Stretch(after, after)
+        self.stretches.append(Stretch(before.after, after + len(page)))
+
+
 class Traversal:
     """A pass up to position `last`.
 
@@ -53,10 +81,18 @@ class Traversal:
         last: the last position.
         wanted: the commits to yield.
         advance: called with the number of passed commits, now and then.
+        unwanted: stretches without a wanted commit, ascending; they are read only for a state after them.
     """
 
-    def __init__(self, source: Source, last: Position, wanted: Wanted, advance: Callable[[int], None]) -> None:
-        self._source, self._last, self._wanted, self._advance = source, last, wanted, advance
+    def __init__(
+        self,
+        source: Source,
+        last: Position,
+        wanted: Wanted,
+        advance: Callable[[int], None],
+        unwanted: Sequence[Stretch] = (),
+    ) -> None:
+        self._source, self._last, self._wanted, self._advance, self._unwanted = source, last, wanted, advance, unwanted
         self._state: State = source.base.state  # the last one that was asked for
         self._position: Position = source.base.tip.position  # of the last passed line
         self._pending: list[bytes] | None = []  # the lines between the two; `None` if they are too many
@@ -69,16 +105,11 @@ class Traversal:
             UnreadableCommitError: a commit can't be decoded; all before it were yielded.
             BrokenChainError: a commit does not follow the one before; all before it were yielded.
         """
-        for page in _pages(self._source, self._position, self._last):
-            if self._wanted(b"\n".join(page)):
-                for line in page:
-                    if self._wanted(line):
-                        yield self._entry(line)
-                    else:
-                        self._pass_over([line])
-            else:
-                self._pass_over(page)
-            self._advance(len(page))
+        for after, last in (*self._unwanted, Stretch(self._last, self._last)):
+            for page in _pages(self._source, self._position, min(after, self._last)):
+                yield from self._entries_in(page)
+                self._advance(len(page))
+            self._skip_to(min(last, self._last))
 
     def end(self) -> State:
         """Return the state at the end of the pass.
@@ -97,6 +128,16 @@ class Traversal:
         """
         return self._conversations_in(rooms, self._position)
 
+    def _entries_in(self, page: list[bytes]) -> Iterator[LogEntry]:
+        if not self._wanted(b"\n".join(page)):
+            self._pass_over(page)
+            return
+        for line in page:
+            if self._wanted(line):
+                yield self._entry(line)
+            else:
+                self._pass_over([line])
+
     def _entry(self, line: bytes) -> LogEntry:
         step = step_of(self._caught_up(), line)
         before = self._conversations_before(step.before, step.commit)
@@ -110,6 +151,11 @@ class Traversal:
             self._pending += page
             if len(self._pending) > PENDING_MAX:
                 self._pending = None
+
+    def _skip_to(self, position: Position) -> None:
+        if position > self._position:
+            self._advance(position - self._position)
+            self._position, self._pending = position, None
 
     def _conversations_before(self, state: State, commit: Commit) -> Conversations:
         """Return the conversations in the rooms that `commit` closes, and the end of the one that it names."""

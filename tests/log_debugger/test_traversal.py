@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from log_debugger.reading import iterate as iterating
 from log_debugger.reading import own_acts, short_names, sources, times, traversal
 from log_debugger.reading.iterate import LogEntry, conversations_after, conversations_in, iterate
 from log_debugger.reading.room_messages import conversations_counted
-from log_debugger.reading.sources import open_source
-from log_debugger.reading.traversal import Traversal, state_folded
+from log_debugger.reading.sources import SqliteSource, open_source
+from log_debugger.reading.traversal import Absences, Stretch, Traversal, state_folded
 from log_debugger.telling.describe import open_rooms
 from projections.snapshots import STATE_CODEC
 from tests.log_debugger.crowds import LITTLE, crowd, states_of, with_events
-from tests.log_debugger.logs import conversation, dumped, run_ok
+from tests.log_debugger.logs import ANN, CAT, conversation, dumped, run_ok
 
 
 def filed(path: Path, commits: Sequence[Commit], snapshots_at: Sequence[int]) -> str:
@@ -54,23 +54,37 @@ def small_pages() -> object:
         patch.setattr(traversal, "PENDING_MAX", 10)
         patch.setattr(traversal, "JUMP_COMMITS_MIN", 3)
         patch.setattr(own_acts, "PAGE_COMMITS", 7)
+        patch.setattr(short_names, "PAGE_COMMITS", 5)
+        patch.setattr(sources, "PAGE_COMMITS", 7)
         yield patch
 
 
 @settings(deadline=None)
-@given(st.integers(0, 5), st.sets(st.integers(1, 120), max_size=4), st.integers(0, 120), st.integers(1, 30))
+@given(
+    st.integers(0, 5),
+    st.sets(st.integers(1, 120), max_size=4),
+    st.integers(0, 120),
+    st.integers(1, 30),
+    st.sets(st.integers(0, 120)),
+)
 def test_it_tells_the_same_as_a_fold_of_every_commit(
-    path: Path, seed: int, snapshots_at: set[int], last: int, every: int
+    path: Path, seed: int, snapshots_at: set[int], last: int, every: int, absent_after: set[int]
 ) -> None:
-    """For any log, snapshots and wanted commits, it gives the same steps, conversations of closed rooms, and end."""
+    """For any log, snapshots, wanted commits and known stretches without them, it gives the same.
+
+    That is the same steps, conversations of closed rooms, and end.
+    """
     commits = crowd(seed, 150, policy=LITTLE)[:120]
     last = min(last, len(commits))
     lines = {encode_commit(commit): commit.position for commit in commits}
     name = filed(path / "log.db", commits, sorted(at for at in snapshots_at if at <= len(commits)))
     with closing(open_source(name)) as source:
         folded = list(iterate(source, last))
-        one = Traversal(source, last, lambda stored: _has_any(stored, lines, every), lambda commits: None)
+        unwanted = _stretches(position for position in sorted(absent_after) if (position + 1) % every)
+        counted_commits: list[int] = []
+        one = Traversal(source, last, lambda stored: _has_any(stored, lines, every), counted_commits.append, unwanted)
         passed = list(one.entries())
+        assert sum(counted_commits) == last
         wanted = [entry for entry in folded if entry.step.commit.position % every == 0]
         assert [entry[:2] for entry in passed] == [entry[:2] for entry in wanted]
         assert list(map(_told_of, passed)) == list(map(_told_of, wanted))
@@ -85,6 +99,14 @@ def test_it_tells_the_same_as_a_fold_of_every_commit(
             assert counted.get(room.room_id) == conversations.get(room.room_id)
     for part in path.iterdir():
         part.unlink()
+
+
+def _stretches(positions: Iterable[int]) -> list[Stretch]:
+    """Return the stretches of the single commits after `positions`, as a pass over the log notes them."""
+    absences = Absences(b"sought")
+    for position in positions:
+        absences.note(position, [b"a line"])
+    return absences.stretches
 
 
 def _has_any(stored: bytes, lines: dict[bytes, int], every: int) -> bool:
@@ -137,6 +159,43 @@ def test_little_is_decoded_for_one_room_or_one_state(path: Path, monkeypatch: py
     decoded.clear()
     run_ok("replay", name, "--state-only")
     assert 50 <= len(decoded) <= 75
+
+
+def test_what_lacks_the_id_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the pass that collects the names, a room costs the reading of its pages and of some after snapshots."""
+    commits = crowd(4, 1_500, people=40)
+    last = len(commits)
+    name = filed(path / "once.db", commits, [last // 3, last - 50])
+    opened = next(one for commit in commits[last // 3 + 20 :] for one in commit.events if isinstance(one, RoomOpened))
+    read: list[bytes] = []
+    lines = SqliteSource.lines
+
+    def counted(source: SqliteSource, after: int) -> Iterator[bytes]:
+        for line in lines(source, after):
+            read.append(line)
+            yield line
+
+    monkeypatch.setattr(SqliteSource, "lines", counted)
+    whole = run_ok("trace", name, "--room", opened.room_id).out
+    assert last < len(read) < last + 300
+    assert run_ok("trace", name, "--room", opened.room_id.removeprefix("r_")[:12]).out == whole
+
+
+def test_a_line_with_an_escaped_character_may_hold_the_id() -> None:
+    """It belongs to no stretch without it, and ends the stretch before."""
+    absences = Absences(b"c_ab")
+    for after, lines in ((0, [b"c_cd", b"c_ef"]), (2, [b"c_a"]), (3, [b"c_\\u0061b"]), (4, [b""]), (5, [b"", b"c_ab"])):
+        absences.note(after, lines)
+    assert absences.stretches == [(0, 3), (4, 5)]
+
+
+@pytest.mark.parametrize("command", ["trace", "replay"])
+def test_a_life_is_told_alike_however_it_is_named(path: Path, command: str) -> None:
+    """By an id, the beginning of one, a short name or a display name, the output is the same."""
+    name = dumped(path / f"{command}.jsonl", conversation().commits)
+    for who, others in ((ANN, ("Ann", "6f5d", "c_6f", "Ann·6f5d")), (CAT, ("anonymous", "0a1b", CAT[:20]))):
+        outputs = {run_ok(command, name, "--connection", named).out for named in (who, *others)}
+        assert len(outputs) == 1
 
 
 @pytest.mark.parametrize("command", ["trace", "replay"])
