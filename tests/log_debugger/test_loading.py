@@ -1,4 +1,4 @@
-"""Control-C: a command ends silently, with the exit status expected by shells."""
+"""The loading of a command, and Control-C: it ends silently, with the exit status expected by shells."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from broker.verification.worker_pool import Task
+from mcp_facade.cli import COMMANDS
 
 LOADING = """
 import sys
@@ -25,10 +26,24 @@ from mcp_facade.main import main
 sys.exit(main(["verify", "log.jsonl"]))
 """
 
+LOADED = """
+import sys
+from mcp_facade.cli import parser_for
 
-@pytest.mark.parametrize(
-    "name", ["mcp_facade.cli", "structlog", "log_debugger.commands.verify", "log_debugger.terminal"]
-)
+parser_for(sys.argv[1:])
+print(*{"broker.config", "broker.writer", "prometheus_client", "structlog", "uvicorn"} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "log dump", "log load", "log diff", "log init"])
+def test_a_command_of_the_debugger_loads_none_of_the_brokers_running_parts(command: str) -> None:
+    """They would take longer to load than a short log to read."""
+    line = [sys.executable, "-c", LOADED, *command.split()]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+@pytest.mark.parametrize("name", ["mcp_facade.cli", "apsw", "log_debugger.commands.verify", "log_debugger.terminal"])
 def test_a_command_that_is_interrupted_while_it_is_loaded_says_nothing(name: str) -> None:
     """This holds for each of its modules."""
     command = [sys.executable, "-c", LOADING.format(name=name)]
