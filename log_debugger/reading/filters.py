@@ -32,7 +32,7 @@ class CommitFilter(NamedTuple):
         return self == MATCH_ALL
 
     def line_test(self) -> Wanted:
-        """Return a test that fails only for stored lines whose commits can't match; an escaped id is not looked for."""
+        """Return a test of stored lines: false only if their commits can't match. An escaped id is not looked for."""
         ids = [one.encode() for one in (self.connection, self.room) if one is not None]
 
         def may_match(line: bytes) -> bool:
@@ -71,7 +71,7 @@ class LogContext:
         return names_of(self._source, self._absences)
 
     def unwanted(self, commit_filter: CommitFilter) -> Sequence[Stretch]:
-        """Return stretches of the log that have no commit of `commit_filter`, as far as reading the names has shown."""
+        """Return stretches of the log without a commit of `commit_filter`, as far as reading the names has shown."""
         ids = (one.encode() for one in (commit_filter.connection, commit_filter.room) if one is not None)
         absences = self._absences
         return absences.stretches if absences is not None and any(absences.sought in one for one in ids) else ()

@@ -179,7 +179,7 @@ def names_of(source: Source, absences: Absences | None = None) -> ShortNames:
 
 
 def id_beginning(text: str, prefix: str) -> str:
-    """Return the beginning of the id that `text` means, if it is no display name; see `ShortNames.connection_of`."""
+    """Return the beginning of the id meant by `text`, unless that is a display name; see `ShortNames`."""
     asked = text.rpartition(MARK)[2]
     return asked if asked.startswith(prefix) else prefix + asked
 

@@ -55,14 +55,14 @@ class Stretch(NamedTuple):
 
 
 class Absences:
-    """The stretches of a log whose stored lines lack `sought`, noted where they are read for something else."""
+    """The stretches of a log without the bytes `sought`, noted while its lines are read for something else."""
 
     def __init__(self, sought: bytes) -> None:
         self.sought = sought
         self.stretches: list[Stretch] = []  # ascending; none begins where another ends
 
     def note(self, after: Position, page: Sequence[bytes]) -> None:
-        """Take note of the lines after `after`, which follow those of the last call."""
+        """Take note of the next lines: those after position `after`."""
         stored = b"\n".join(page)
         if self.sought in stored or ESCAPE in stored:
             return
