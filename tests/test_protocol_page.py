@@ -147,7 +147,8 @@ def test_the_session_by_hand_hears_and_resumes() -> None:
             shell = await asyncio.create_subprocess_exec(
                 "bash", stdin=pipe, stdout=pipe, env=inherited_environment() | {"no_proxy": "127.0.0.1"}
             )
-            assert shell.stdin is not None and shell.stdout is not None
+            assert shell.stdin is not None
+            assert shell.stdout is not None
             try:
                 shell.stdin.write(f"{before}\n{listen} & stream=$!\n".replace(ENDPOINT, broker.url).encode())
                 lines = [await line_with(shell.stdout, '"handle"')]
