@@ -156,13 +156,14 @@ def test_the_session_by_hand_hears_and_resumes() -> None:
                 there = broker.people()
                 bob = await there.modern()
                 await bob.enter("Bob")
+                await line_with(shell.stdout, "retry: ")
                 event_id = (await line_with(shell.stdout, "id: ")).split()[1]
-                lines.append(await line_with(shell.stdout, "data: "))
+                lines.append(await line_with(shell.stdout, '"method"'))
                 shell.stdin.write(b"kill $stream\n")
                 await broker.until_metric('chat_broker_streams{kind="get"} 0.0')
                 await bob.say("Are you there?")
                 shell.stdin.write(f"exec {listen} {resume.replace('...', event_id)}\n".encode())
-                lines.append(await line_with(shell.stdout, "data: "))
+                lines.append(await line_with(shell.stdout, '"method"'))
                 await there.close()
             finally:
                 await killed(shell)
