@@ -232,6 +232,7 @@ class Replica:
 
         Raises:
             BrokenChainError: the log has become shorter, or ends with another commit.
+            UnusableLogError: it can't be read any more.
             LogUnavailableError: the log does not answer, or not within `CATCH_UP_MS`.
         """
         tip = await self._tip()
@@ -243,6 +244,7 @@ class Replica:
 
         Raises:
             BrokenChainError: it can't be a tip of the log that was folded.
+            UnusableLogError: the log can't be read any more.
             LogUnavailableError: the log does not answer.
         """
         known = self.state.position
@@ -273,7 +275,7 @@ class Replica:
             await within(self._clock, CATCH_UP_MS, self._reach(position))
         except LogUnavailableError:
             return position is not None and position <= self.state.position
-        except BrokenChainError as fault:
+        except LOG_FAULTS as fault:
             self._observer.log_failed(fault)
             return position is not None and position <= self.state.position
         return True

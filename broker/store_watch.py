@@ -143,8 +143,10 @@ class StoreWatch:
             return str(error) or SILENT
         try:
             tip = await within(self._clock, PROBE_MS, self._log.tip())
-        except (LogUnavailableError, UnusableLogError):
+        except LogUnavailableError:
             return SILENT
+        except UnusableLogError as error:
+            return str(error)
         if self._log.is_shared:
             try:
                 self._replica.check_tip(tip, known)

@@ -17,7 +17,11 @@ ERRORS = (errors.Error, OSError, EOFError, TimeoutError, asyncio.InvalidStateErr
 
 GONE = "the log is gone from NATS; restore it, or start again"
 RESTORE = "restore it from a backup"
+MISSING = "a stream of the log is missing in NATS; a broker makes it anew, unless it is that of the commits"
 NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
+
+NO_STREAM = 10059
+"""The server's code for a stream that is missing."""
 
 NO_LEADER = 10008
 """The server's code for a cluster without a leader, as far as it knows."""
@@ -82,17 +86,15 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, ServiceUnavailableError | NoStreamResponseError | errors.NoRespondersError):
         return "JetStream does not answer: it has no leader now, or is not enabled, or the stream is missing"
     if isinstance(error, APIError):
-        return f"NATS refuses: {_short(error.description or error)}"
+        return MISSING if error.err_code == NO_STREAM else f"NATS refuses: {_short(error.description or error)}"
     if isinstance(error, errors.TimeoutError | TimeoutError):
         return "NATS does not answer in time"
     if _refuses_credentials(error):
         return "NATS refuses the user, the password or the token"
     if isinstance(error, ssl.SSLError):
         return f"no TLS with NATS ({_tls_fault(error)})"
-    if isinstance(error, socket.gaierror) and error.strerror:
-        return f"NATS can't be reached: {error.strerror}"
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return f"NATS can't be reached: {os.strerror(error.errno)}"  # asyncio's own text has the host in it
+    if isinstance(error, OSError):
+        return f"NATS can't be reached: {_network_fault(error)}"
     if isinstance(error, errors.MaxPayloadError):
         return "NATS refuses: a message is larger than its max_payload"
     if type(error) is errors.Error:  # in the server's own words
@@ -111,6 +113,17 @@ def _refuses_credentials(error: BaseException) -> bool:
     return isinstance(error, errors.AuthorizationError | errors.InvalidUserCredentialsError) or (
         type(error) is errors.Error and any(text in str(error).lower() for text in _CREDENTIALS)
     )
+
+
+def _network_fault(error: OSError) -> str:
+    """Return why there is no connection; asyncio's own text has the host in it."""
+    if isinstance(error, socket.gaierror) and error.strerror:
+        return error.strerror
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, ConnectionResetError):
+        return "it ends the connection; there may be too many (max_connections)"
+    return "no connection"
 
 
 def _tls_fault(error: ssl.SSLError) -> str:
