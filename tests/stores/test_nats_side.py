@@ -130,6 +130,22 @@ class TestNatsSessionRecords(InNats, SessionRecordsContract):
 
         self.run(scenario)
 
+    def test_a_damaged_record_is_none(self) -> None:
+        """Its session begins anew, and the next change replaces it."""
+
+        async def scenario() -> None:
+            side = await self.make()
+            records = side.session_records
+            await records.keep(KEY, {"a": b"1"}, until_ms=100)
+            await side.client.run(lambda js: js.publish(records._subject(KEY), b"{no msgpack"))
+            assert await records.load(KEY, now_ms=0) == {}
+            await records.keep(KEY, {"b": b"2"}, until_ms=100)
+            assert await records.load(KEY, now_ms=0) == {"b": b"2"}
+            await side.client.run(lambda js: js.publish(records._subject(KEY), b"{no msgpack"))
+            await records.expire(now_ms=0)
+
+        self.run(scenario)
+
 
 class TestNatsCoordination(InNats, CoordinationContract):
     """The coordination of a log's brokers."""

@@ -529,6 +529,22 @@ class TestSessionRecords:
         rows = await log._side.rows(f"SELECT key FROM {log._address.schema}.session_records")
         assert [row["key"] for row in rows] == ["kept"]
 
+    @on_log()
+    async def test_a_table_that_is_gone_is_no_answer(self, log: PostgresqlLog) -> None:
+        """The commits are there, so a call is put off, and the broker goes on; the reason is the server's."""
+        records, table = log.session_records, f"{log._address.schema}.session_records"
+        await log._side.execute(f"ALTER TABLE {table} RENAME TO lost")
+        for call in (
+            lambda: records.load("key", now_ms=0),
+            lambda: records.keep("key", {"a": b"1"}, until_ms=100),
+            lambda: records.expire(now_ms=0),
+        ):
+            with pytest.raises(LogUnavailableError, match="session_records"):
+                await call()
+        await log._side.execute(f"ALTER TABLE {log._address.schema}.lost RENAME TO session_records")
+        await records.keep("key", {"a": b"1"}, until_ms=100)
+        assert await records.load("key", now_ms=0) == {"a": b"1"}
+
 
 class TestRedaction:
     """Texts are removed some at a time."""
