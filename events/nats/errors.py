@@ -18,6 +18,9 @@ ERRORS = (errors.Error, OSError, EOFError, TimeoutError, asyncio.InvalidStateErr
 GONE = "the log is gone from NATS; restore it, or start again"
 RESTORE = "restore it from a backup"
 MISSING = "a stream of the log is missing in NATS; a broker makes it anew, unless it is that of the commits"
+FULL = "if the disk of NATS is full, free some of it, and restart NATS"
+"""A server that could not write to a stream is silent about it, and does not write to it again."""
+
 NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
 
 NO_STREAM = 10059
@@ -73,7 +76,10 @@ def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
             "NATS refuses the user, the password, the token or the file of creds= in the log's URL; check them"
         )
     if isinstance(error, ssl.SSLError):
-        return UnusableLogError(f"no TLS with NATS ({_tls_fault(error)}); check the certificates, and ssl_ca_certs=")
+        return UnusableLogError(
+            f"no TLS with NATS ({_tls_fault(error)}); check the certificates; with an authority of your own, write tls://"
+            " and ssl_ca_certs=FILE in the log's URL"
+        )
     if isinstance(error, errors.SecureConnWantedError):
         return UnusableLogError("NATS here does not speak TLS; write nats:// in the log's URL, or turn TLS on there")
     if isinstance(error, APIError) and error.err_code in (10039, 10076):

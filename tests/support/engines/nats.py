@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import subprocess
@@ -95,6 +96,12 @@ class NatsServer:
         """Kill it and start it again with its data."""
         self.kill()
         self.start()
+
+    def limit_files(self, size_max: int) -> None:
+        """Let no file grow beyond so many bytes, as on a full disk, until the next start."""
+        assert self._process is not None
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size_max, hard))
 
     def pause(self) -> None:
         """Let it answer nothing."""
