@@ -18,9 +18,6 @@ ERRORS = (errors.Error, OSError, EOFError, TimeoutError, asyncio.InvalidStateErr
 GONE = "the log is gone from NATS; restore it, or start again"
 RESTORE = "restore it from a backup"
 MISSING = "a stream of the log is missing in NATS; a broker makes it anew, unless it is that of the commits"
-FULL = "if the disk of NATS is full, free some of it, and restart NATS"
-"""A server that could not write to a stream is silent about it, and does not write to it again."""
-
 NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
 
 NO_STREAM = 10059
@@ -67,6 +64,19 @@ def damaged(fault: str) -> UnusableLogError:
 def unavailable(error: BaseException) -> LogUnavailableError:
     """Return the error for a request without success. The next one may have it."""
     return LogUnavailableError(reason_of(error))
+
+
+def not_stored(error: LogUnavailableError) -> LogUnavailableError:
+    """Return the error for a failed append.
+
+    A server is silent about a batch beyond a quota, and about a stream that it could not write to; it does not write
+    to such a stream again before its next start.
+    """
+    if not isinstance(error.__cause__, TimeoutError):
+        return error
+    return LogUnavailableError(
+        f"{error}; if its disk or a quota of the account is full, make room, and restart NATS after a full disk"
+    )
 
 
 def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:

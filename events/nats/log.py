@@ -33,7 +33,7 @@ from events.nats.appending import Late, append
 from events.nats.client import Client
 from events.nats.coordination import NatsCoordination
 from events.nats.entries import commits_known
-from events.nats.errors import FULL, LogGoneError
+from events.nats.errors import LogGoneError, not_stored
 from events.nats.following import Followers
 from events.nats.requests import EXPECTED_SEQUENCE, ROLLUP, WRONG_SEQUENCE, Draft, publish
 from events.nats.session_records import NatsSessionRecords
@@ -114,9 +114,7 @@ class NatsLog:
         except LogGoneError as error:
             raise LogRolledBackError(str(error)) from error
         except LogUnavailableError as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise LogUnavailableError(f"{error}; {FULL}") from error
-            raise
+            raise not_stored(error) from error.__cause__
         finally:
             self._turns.pass_on()
         if isinstance(found, Late):
