@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 
