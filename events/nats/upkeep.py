@@ -36,6 +36,7 @@ class Upkeep:
         self._values = dict(values)
         self._wanted = wanted_streams(layout)
         self._told: Mapping[str, str] = {}
+        self._missing = set[str]()
         self._fault: str | None = None
         self._looking: asyncio.Task[None] | None = None
 
@@ -78,8 +79,13 @@ class Upkeep:
         if log is None:
             return  # the next read and the followers say it; nothing is made in its place
         self._compare(found)
-        made = await make_missing(nats, self._layout, found, log["num_replicas"])
-        if made:
+        missing = {name for name, config in found.items() if config is None}
+        # A server that has just begun, or lost its leader, may not know a stream yet.
+        is_sure, self._missing = missing <= self._missing, missing
+        if not is_sure:
+            return
+        if missing:
+            made = await make_missing(nats, self._layout, found, log["num_replicas"])
             logger.warning("streams_made_anew", streams=made)
         await self._restore_values(nats)
 
