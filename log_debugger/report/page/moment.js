@@ -45,7 +45,7 @@ function noteText(m) {
   const text = sparse(note, m);
   return text === null ? "" : el("blockquote", {}, saidText(text, 4000));
 }
-const forgottenText = (m) => `names and interests of ${counted(sparse(forgotten, m), "connection")} were forgotten`;
+const forgottenText = (m) => `names and interests of ${counted(sparse(forgotten, m).length, "connection")} were forgotten`;
 
 function interestsText(row) {
   const interests = interestsOf(row);
