@@ -16,6 +16,7 @@ from events.ids import Position
 from events.log import UnusableLogError
 from log_debugger.reading.deliveries import Deliveries
 from log_debugger.reading.iterate import FOLD_ERRORS, Conversations, conversations_after, conversations_in, step_of
+from log_debugger.reading.operations import Note, notes_of
 from log_debugger.reading.short_names import ShortNames, names_of
 from log_debugger.reading.sources import Source, Step
 from log_debugger.reading.times import LogSpan, span_of
@@ -40,6 +41,7 @@ class HistoryCache:
         self.names: ShortNames = names_of(source)
         self.broken: str | None = None  # the fault after `last`, if the log can't be read further
         self._deliveries: Deliveries | None = None
+        self._notes: dict[Position, list[Note]] | None = None
         self._checkpoints: dict[Position, _Checkpoint] = {self.first: (base, conversations_in(base))}
         self._blocks: OrderedDict[Position, list[tuple[Step, Conversations]]] = OrderedDict()
 
@@ -54,6 +56,14 @@ class HistoryCache:
         if self._deliveries is None:
             self._deliveries = Deliveries(self._source, self.last)
         return self._deliveries
+
+    def notes_after(self, position: Position) -> Sequence[Note]:
+        """Return the notes between the commit at `position` and the next one, oldest first."""
+        if self._notes is None:
+            self._notes = {}
+            for note in notes_of(self._source.operation_records() or ()):
+                self._notes.setdefault(note.record.after, []).append(note)
+        return self._notes.get(position, ())
 
     def seek(self, position: Position) -> Iterator[Position]:
         """Fold the blocks before `position`; yield the position reached after each."""
@@ -106,7 +116,7 @@ class HistoryCache:
 
     def reload(self) -> Position:
         """Take in the commits appended since; return their number."""
-        self._deliveries = None  # they come later than their commits
+        self._deliveries = self._notes = None  # they come later than their commits
         tip, before = self._source.tip().position, self.last
         if tip <= before:
             return 0

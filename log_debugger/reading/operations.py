@@ -122,10 +122,14 @@ def _matches(note: Note, commit_filter: CommitFilter) -> bool:
     return not is_about_commits and commit_filter.connection in (None, note.record.connection_id)
 
 
-def notes_about(source: Source, who: ConnectionId) -> Notes:
-    """Return the notes of the refusals of `who`, and all that are about the broker as a whole."""
+def notes_about(source: Source, who: ConnectionId | None) -> Notes:
+    """Return the notes of the refusals of `who`, or of all known callers, and all about the broker as a whole."""
     notes = notes_of(source.operation_records() or ())
-    return Notes(note for note in notes if note.record.connection_id == who or note.record.kind != "refused")
+    return Notes(note for note in notes if note.record.kind != "refused" or _is_of(note.record, who))
+
+
+def _is_of(refusal: OperationRecord, who: ConnectionId | None) -> bool:
+    return refusal.connection_id is not None and who in (None, refusal.connection_id)
 
 
 class GrowingNotes(Notes):

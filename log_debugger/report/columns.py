@@ -65,6 +65,12 @@ class RoomTable(Table):
     columns = ("id", "first", "second", "first_name", "second_name", "start", "end", "closer", "reason")
 
 
+class RefusalTable(Table):
+    """`moment` is that before the refusal; `times` is above 1 for those that were not noted each."""
+
+    columns = ("moment", "at", "who", "other", "command", "code", "times")
+
+
 class ReportColumns:
     """All columns of a log; grows by one commit at a time. No content of a commit makes it fail."""
 

@@ -14,7 +14,7 @@ from events.log import DeliveryRecord
 from events.policy import MatchingName
 from log_debugger.reading.iterate import FOLD_ERRORS
 from log_debugger.reading.operations import Note
-from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns
+from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, RefusalTable, ReportColumns
 from log_debugger.report.tables import StringTable, ascending, packed
 from log_debugger.telling.passed_over import avoided_in
 from projections.invariants import Violation, check_events, check_state, check_step
@@ -119,9 +119,9 @@ def page_data(
         folded: the log.
         delivery_records: its delivery records; `None` if it keeps none.
         recorded_after: the position after which a missing record means a missing delivery.
-        notes: the notes of its brokers; those of refusals are left out.
+        notes: the notes of its brokers.
     """
-    columns, base = folded.columns, folded.base
+    columns, base, notes = folded.columns, folded.base, [*notes]
     handed = (
         _handed(folded, delivery_records) if delivery_records is not None else None
     )  # first, since it may add a person
@@ -151,6 +151,7 @@ def page_data(
         "handed": handed,
         "handed_after": max(0, recorded_after - base.position),
         "broker": _broker_notes(folded, notes, start_ms),
+        "refused": _refusals(folded, notes, start_ms),
         "breaches": [[one.position - base.position, one.promise, one.what] for one in folded.breaches],
         "stopped": folded.stopped,
     }
@@ -188,6 +189,26 @@ def _broker_notes(folded: FoldedLog, notes: Iterable[Note], start_ms: int) -> li
         for record, is_unclean in notes
         if record.kind != "refused" and record.after <= folded.last
     ]
+
+
+def _refusals(folded: FoldedLog, notes: Iterable[Note], start_ms: int) -> PageData:
+    """Return the refusals as columns, in the order of the moments before them.
+
+    A caller in the log is one of `who`, another one of `words`, and an unknown caller is neither.
+    """
+    people, words, columns = folded.columns.people, StringTable(), RefusalTable()
+    noted = [record for record, _ in notes if record.kind == "refused" and record.after <= folded.last]
+    for one in sorted(noted, key=lambda record: (record.after, record.at_ms)):
+        columns.add(
+            max(0, one.after - folded.base.position),
+            one.at_ms - start_ms,
+            people.known(one.connection_id),
+            words.number(one.connection_id) if not people.known(one.connection_id) else 0,
+            words.number(one.command),
+            words.number(one.code),
+            one.times,
+        )
+    return columns.packed(rising=("moment",)) | {"words": words.texts}
 
 
 def _handed(folded: FoldedLog, delivery_records: Sequence[DeliveryRecord]) -> PageData:

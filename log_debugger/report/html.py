@@ -27,6 +27,7 @@ SCRIPTS = (
     "heatmap.js",
     "ruler.js",
     "marks.js",
+    "refusals.js",
     "pinch.js",
     "timeline.js",
     "entities.js",

@@ -26,7 +26,14 @@ from log_debugger.reading.search import search
 from log_debugger.reading.sources import LOG_ERRORS, Source
 from log_debugger.reading.times import clock, position_of, timestamp
 from log_debugger.telling.keybindings import BINDINGS, QUESTIONS, UNBOUND, keys_help, keys_of
-from log_debugger.telling.panels import RenderedPanel, changed_sections, commit_sections, state_sections
+from log_debugger.telling.panels import (
+    PanelSection,
+    RenderedPanel,
+    changed_sections,
+    commit_sections,
+    note_sections,
+    state_sections,
+)
 from log_debugger.terminal import Terminal
 
 PROGRESS_SECONDS = 0.1
@@ -260,7 +267,7 @@ class Stepper(App[None]):
         cache = self._cache
         if self.position == cache.first:
             state = cache.state(cache.first)
-            commit, shown = [], state_sections(cache.names, state, conversations_in(state))
+            commit, shown = list[PanelSection](), state_sections(cache.names, state, conversations_in(state))
         else:
             step, conversations = cache.step(self.position)
             state = step.after
@@ -268,6 +275,7 @@ class Stepper(App[None]):
                 commit_sections(cache.names, step, conversations, cache.deliveries),
                 changed_sections(cache.names, step, conversations),
             )
+        commit[1:1] = note_sections(cache.names, state, cache.notes_after(self.position), self._start_ms)
         when = f", {timestamp(state.at_ms)} ({clock(state.at_ms - self._start_ms)})" if state.position else ""
         filter_text = f"; looks for {safe(self.filter_text)}" if self.filter_text else ""
         self._put("where", Text(f"position {self.position:,} of {cache.last:,}{when}{filter_text}"))

@@ -70,9 +70,11 @@ function drawCommit() {
     const before = DATA.base
       ? `The log begins here: a snapshot stands in for the ${counted(DATA.base, "commit")} up to position ${DATA.base}, which are gone.`
       : "Nothing has happened yet.";
-    box.replaceChildren(
+    fill(
+      box,
       el("h2", {}, DATA.base ? `Position ${DATA.base}` : "Before the first commit"),
       el("p", { class: "muted" }, before),
+      ...notedAfter(m),
     );
     return;
   }
@@ -87,6 +89,7 @@ function drawCommit() {
     ...whyMet(m),
     el("h3", {}, "Told"),
     toldList(m),
+    ...notedAfter(m),
   );
 }
 
