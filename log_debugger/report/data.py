@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args
 
@@ -10,10 +11,17 @@ import msgspec
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
-from events.log import DeliveryRecord
+from events.log import DeliveryRecord, OperationRecord
 from events.policy import MatchingName
 from log_debugger.reading.iterate import FOLD_ERRORS
-from log_debugger.reading.operations import Note
+from log_debugger.reading.operations import (
+    RECORD_DELAY_MS_MAX,
+    Note,
+    notes_of,
+    proved_until_ms,
+    unclean_ends,
+    unclean_spans,
+)
 from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, RefusalTable, ReportColumns
 from log_debugger.report.tables import StringTable, ascending, packed
 from log_debugger.telling.passed_over import avoided_in
@@ -110,7 +118,7 @@ def page_data(
     folded: FoldedLog,
     delivery_records: Sequence[DeliveryRecord] | None,
     recorded_after: Position = 0,
-    notes: Iterable[Note] = (),
+    operation_records: Sequence[OperationRecord] = (),
 ) -> PageData:
     """Return the page's data as plain JSON.
 
@@ -119,12 +127,12 @@ def page_data(
         folded: the log.
         delivery_records: its delivery records; `None` if it keeps none.
         recorded_after: the position after which a missing record means a missing delivery.
-        notes: the notes of its brokers.
+        operation_records: what its brokers noted beside it.
     """
-    columns, base, notes = folded.columns, folded.base, [*notes]
-    handed = (
-        _handed(folded, delivery_records) if delivery_records is not None else None
-    )  # first, since it may add a person
+    columns, base, notes = folded.columns, folded.base, [*notes_of(operation_records)]
+    handed = None
+    if delivery_records is not None:  # first, since it may add a person
+        handed = _handed(folded, delivery_records) | {"unsure": _unsure(folded, operation_records)}
     at_ms = columns.commits["at_ms"]
     start_ms = base.at_ms if base.position or not at_ms else at_ms[0]
     return {
@@ -209,6 +217,26 @@ def _refusals(folded: FoldedLog, notes: Iterable[Note], start_ms: int) -> PageDa
             one.times,
         )
     return columns.packed(rising=("moment",)) | {"words": words.texts}
+
+
+def _unsure(folded: FoldedLog, records: Sequence[OperationRecord]) -> list[tuple[int, int, str]]:
+    """Return spans of moments, both ends included, whose missing delivery records prove nothing, and why.
+
+    They are those of `Deliveries`: the last records of a broker are `lost`, or those of a silent one come `late`.
+    """
+    at_ms, base = folded.columns.commits["at_ms"], folded.base.position
+    spans = [(first_ms, last_ms, len(at_ms), "lost") for first_ms, last_ms in unclean_spans(records)]
+    for end in unclean_ends(records):
+        last = min(end, folded.last) - base
+        if last > 0:
+            spans.append((at_ms[last - 1] - RECORD_DELAY_MS_MAX + 1, at_ms[last - 1], last, "lost"))
+    if (proved_ms := proved_until_ms(records)) is not None and at_ms:
+        spans.insert(0, (proved_ms - RECORD_DELAY_MS_MAX + 1, at_ms[-1], len(at_ms), "late"))
+    found = [
+        (bisect_left(at_ms, first_ms) + 1, min(bisect_right(at_ms, last_ms), last), why)
+        for first_ms, last_ms, last, why in spans
+    ]
+    return [(low, high, why) for low, high, why in found if low <= high]
 
 
 def _handed(folded: FoldedLog, delivery_records: Sequence[DeliveryRecord]) -> PageData:

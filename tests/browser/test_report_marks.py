@@ -9,7 +9,6 @@ from events.commands import AdoptPolicy
 from events.ids import ConnectionId
 from events.log import OperationRecord
 from events.policy import Policy
-from log_debugger.reading.operations import notes_of
 from tests.browser.conftest import Open
 from tests.browser.report_tab import ReportTab
 from tests.browser.test_report_heatmap import GUTTER
@@ -96,7 +95,7 @@ RESTARTED = [
 def test_restarts_have_marks_at_their_times(open_report: Open) -> None:
     """They are between commits; a start without an orderly end before it has another colour."""
     script = Script().enters(0, ANN, "Ann").enters(5_000, BOB, "Bob", room=ROOM).says(8_000, BOB, "hello")
-    report = open_report(script.enters(END_MS, CAT, "Cat").commits, notes=notes_of(RESTARTED))
+    report = open_report(script.enters(END_MS, CAT, "Cat").commits, operation_records=RESTARTED)
     expect(report.page.locator("#ruler")).to_have_attribute(
         "aria-label", "Time axis; drag to move the moment. 0 changes of the policy, 4 notes of the broker"
     )
@@ -129,7 +128,7 @@ REFUSED = [
 def test_refusals_are_told_at_the_commit_before_them_and_in_the_life_of_their_caller(open_report: Open) -> None:
     """With starts and ends, in the order of time; who is not in the log has no lane."""
     script = Script().enters(0, ANN, "Ann").enters(5_000, BOB, "Bob", room=ROOM).says(8_000, BOB, "hello")
-    report = open_report(script.enters(END_MS, CAT, "Cat").commits, notes=notes_of(REFUSED))
+    report = open_report(script.enters(END_MS, CAT, "Cat").commits, operation_records=REFUSED)
     expect(report.page.locator("#legend").get_by_text("was refused")).to_be_visible()
     noted = report.page.locator("#commit .noted li")
     report.go_to(0)
@@ -162,7 +161,7 @@ def test_a_refusal_is_a_cross_on_the_lane_of_its_caller(open_report: Open, axis:
     """It is there at its time, or between two positions; a log without refusals has none, nor the word for it."""
     script = Script().enters(0, ANN, "Ann").enters(END_MS, BOB, "Bob", room=ROOM)
     refusal = OperationRecord("refused", START_MS + FIRST_MS, 1, ANN, "send_message", "not_in_room")
-    crossed, plain = open_report(script.commits, notes=notes_of([refusal])), open_report(script.commits)
+    crossed, plain = open_report(script.commits, operation_records=[refusal]), open_report(script.commits)
     for report in (crossed, plain):
         report.page.click(f"#axis-{axis}")
         report.go_to(0)
@@ -173,3 +172,16 @@ def test_a_refusal_is_a_cross_on_the_lane_of_its_caller(open_report: Open, axis:
     assert inked
     assert all(abs(x - GUTTER - share * width) <= REACH for x in inked)
     expect(plain.page.locator("#legend").get_by_text("was refused")).to_be_hidden()
+
+
+def test_nothing_is_concluded_of_the_last_second_before_an_unclean_end(open_report: Open) -> None:
+    """What was said in it may have been handed over; what was said before it was not."""
+    script = Script().enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", room=ROOM).says(5_000, BOB, "hello")
+    script.says(6_000, BOB, "hello?").says(FIRST_MS, ANN, "hi")
+    records = [OperationRecord("started", START_MS, 0), OperationRecord("started", START_MS + FIRST_MS, 4)]
+    report = open_report(script.commits, delivery_records=[], operation_records=records)
+    report.go_to(2)
+    assert report.text("#commit .told").count("no note that it was handed over") == 2
+    for position in (3, 4):
+        report.go_to(position)
+        assert "no conclusion whether it was handed over" in report.text("#commit .told")

@@ -223,6 +223,10 @@ function toldList(m) {
 }
 
 const NOTED_LATE_MS = 1200; // as in reading/deliveries.py
+const UNSURE = {
+  late: "no note yet that it was handed over: one of the brokers has given no sign of life since, and may have ended",
+  lost: "no conclusion whether it was handed over: a broker ended without storing its last notes, up to a second of them",
+};
 
 /** When and how what commit `m` tells `person` reached them, as far as the log notes it. */
 function handedText(m, person) {
@@ -235,6 +239,8 @@ function handedText(m, person) {
   if (notes.length) return el("div", { class: "muted" }, `handed over ${notes.join(", ")}`);
   if (m <= DATA.handed_after) return el("div", { class: "muted" }, "loaded from a dump: not noted when it was handed over");
   if (time[N] - time[m] < NOTED_LATE_MS) return el("div", { class: "muted" }, "no note yet that it was handed over");
+  const [, , why] = handed.unsure.find(([low, high]) => low <= m && m <= high) || [];
+  if (why) return el("div", { class: "muted" }, UNSURE[why]);
   return el("div", { class: "missing" }, "no note that it was handed over");
 }
 
