@@ -107,10 +107,11 @@ class Notes:
             yield self._left.popleft()
 
 
-def notes_matching(source: Source, commit_filter: CommitFilter) -> Notes:
-    """Return the notes that `commit_filter` lets through."""
+def notes_matching(source: Source, commit_filter: CommitFilter, until_ms: int | None = None) -> Notes:
+    """Return the notes that `commit_filter` lets through; none after Unix time `until_ms`, if given."""
     notes = notes_of(source.operation_records() or ())
-    return Notes(note for note in notes if _matches(note, commit_filter))
+    chosen = (note for note in notes if until_ms is None or note.record.at_ms <= until_ms)
+    return Notes(note for note in chosen if _matches(note, commit_filter))
 
 
 def _matches(note: Note, commit_filter: CommitFilter) -> bool:

@@ -162,19 +162,20 @@ def _time_after(source: Source, position: Position) -> int | None:
     return None
 
 
-def position_asked(source: Source, to: int | None, at: str | None) -> Position:
-    """Return the position for `--to` or `--at`; the tip if both are `None`.
+def position_asked(source: Source, to: int | None, at: str | None) -> tuple[Position, int | None]:
+    """Return the position for `--to` or `--at`, the tip if both are `None`, and the time for `--at`.
 
     Raises:
         UsageError: the log does not have that position or time, or the time can't be parsed.
     """
     if to is not None:
         check_position(source, to)
-        return to
+        return to, None
     last = source.tip().position
     if at is None:
-        return last
-    return min(last, max(source.base.tip.position, source.position_at(written_time(at).within(span_of(source)))))
+        return last, None
+    at_ms = written_time(at).within(span_of(source))
+    return min(last, max(source.base.tip.position, source.position_at(at_ms))), at_ms
 
 
 def position_of(text: str, span: Callable[[], LogSpan], position_at: Callable[[int], Position]) -> Position:

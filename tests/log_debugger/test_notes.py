@@ -67,6 +67,12 @@ def test_replay_ends_with_the_notes_of_its_end(log: str) -> None:
     assert notes_in(run_ok("replay", log, "--to", "2").lines)[1:] == []
 
 
+def test_replay_up_to_a_time_has_no_later_note(log: str) -> None:
+    """A note has its own time, also where no commit lies between that and the time asked for."""
+    assert notes_in(run_ok("replay", log, "--at", "+42.299s").lines)[1:] == []
+    assert notes_in(run_ok("replay", log, "--at", "+42.3s").lines)[1:] == [ANN_S]
+
+
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
