@@ -254,6 +254,18 @@ def test_a_time_in_the_search_leads_to_its_moment(open_report: Open, typed: str,
     expect(page.locator("#position-now")).to_have_text(str(position))
 
 
+def test_a_trimmed_log_counts_from_its_first_commit(open_report: Open) -> None:
+    """As `replay` does; so a time that the page shows is found by the search."""
+    commits = conversation().commits
+    report = open_report(commits[2:], fold(commits[:2]))
+    for position, shown in ((2, "-0:00:01.055"), (3, "+0:00:00.000"), (5, "+0:00:02.745")):
+        report.go_to(position)
+        expect(report.page.locator("#time-relative")).to_have_text(shown)
+    report.page.fill("#search", "+00:00:02.745")
+    report.page.locator("#found [data-sort=time]").click()
+    expect(report.page.locator("#position-now")).to_have_text("5")
+
+
 def test_a_time_outside_the_log_is_said(open_report: Open) -> None:
     """The hint has the span of the log."""
     page = open_report(conversation().commits).page

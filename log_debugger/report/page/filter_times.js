@@ -25,7 +25,7 @@ function filterTime({ value, column }) {
 
 /** The same of `value` alone; a mistake begins with `where`. */
 function timeInLog(value, where) {
-  const first = DATA.start_ms + (N ? time[1] : 0);
+  const first = DATA.start_ms + FIRST_MS;
   const last = DATA.start_ms + time[N];
   const written = writtenTime(value, first);
   if (written === null)

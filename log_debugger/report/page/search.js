@@ -128,7 +128,7 @@ function findPositions(part) {
 function findTime(typed) {
   const sort = collector("time");
   const written = /^["'](.*)["']$/.exec(typed)?.[1] ?? typed;
-  if (/^[0-9]+$/.test(written) || writtenTime(written, DATA.start_ms) === null) return sort.found;
+  if (/^[0-9]+$/.test(written) || writtenTime(written, DATA.start_ms + FIRST_MS) === null) return sort.found;
   try {
     sort.add({ moment: upperBound(AXES.time, timeInLog(written, ""), 0, N + 1) - 1 });
   } catch (mistake) {
