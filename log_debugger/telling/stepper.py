@@ -152,8 +152,9 @@ class Stepper(App[None]):
         """Take in the commits appended by a running broker."""
         new = self._guarded(self._cache.reload)
         if new is not None:
+            has_notes = self._cache.look_for_notes()
             self._go_to(self._cache.last if new else self.position)
-            self._note(f"{new:,} commits more" if new else "nothing new")
+            self._note(f"{new:,} commits more" if new else "new notes, but no commit" if has_notes else "nothing new")
 
     def action_follow(self) -> None:
         """Go to the last commit, and to each that a running broker appends."""
@@ -167,7 +168,8 @@ class Stepper(App[None]):
             return
         new = self._guarded(self._cache.reload)
         is_there = self._target == self.position
-        if new or (new is not None and is_there and not self.noted.startswith(FOLLOWS)):
+        has_notes = new is not None and self._cache.look_for_notes()
+        if new or (new is not None and is_there and (has_notes or not self.noted.startswith(FOLLOWS))):
             self._go_to(self._cache.last, FOLLOWS)
 
     def action_scroll(self, lines: int) -> None:

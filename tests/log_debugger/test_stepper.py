@@ -31,7 +31,7 @@ from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import start_of
 from log_debugger.telling.keybindings import KEY_NAMES
 from log_debugger.telling.panels import changed_sections
-from log_debugger.telling.stepper import Stepper, step_through, typed_filter
+from log_debugger.telling.stepper import FOLLOWS, Stepper, step_through, typed_filter
 from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
@@ -454,8 +454,9 @@ def test_what_was_noted_is_told_after_the_commit_before_it(tmp_path: Path, log: 
     assert "noted after it" not in seen(noted, at=4).commit + seen(log, at=3).commit
 
 
-def test_notes_that_come_late_are_taken_in_when_asked(tmp_path: Path) -> None:
-    """`r` reads them again, also where there is no new commit."""
+@pytest.mark.parametrize("key", ["r", "t"])
+def test_notes_that_come_late_are_taken_in(tmp_path: Path, key: str) -> None:
+    """When asked, and where the log is followed; also where there is no new commit."""
     commits = conversation().commits
     log = filed(tmp_path / "log.db", commits)
     with closing(open_source(log)) as source:
@@ -466,7 +467,9 @@ def test_notes_that_come_late_are_taken_in_when_asked(tmp_path: Path) -> None:
                 assert "noted after it" not in str(app.query_one("#commit-text", Static).content)
                 with SqliteFile(tmp_path / "log.db", "share") as broker:
                     broker.record((), [OperationRecord("stopped", START_MS + 430_500, 9)])
-                await pilot.press("r")
+                await pilot.press(key)
+                app._follow()  # twice a second
+                assert app.noted == ("new notes, but no commit" if key == "r" else FOLLOWS)
                 return str(app.query_one("#commit-text", Static).content)
 
         assert "noted after it\n   00:07:10.500 the broker stops in good order\n" in asyncio.run(noted())
