@@ -59,13 +59,14 @@ def test_a_bot_of_tools_alone_holds_a_conversation(comes: str) -> None:
 
 async def conversation(bob: Modern) -> list[str]:
     """Say each of `WORDS` after the answer to the last one; return all answers, and the reason for the end."""
-    heard: list[str] = []
-    for said, word in enumerate([*WORDS, ""]):
-        while len(heard) <= said:
-            heard += texts(await bob.hear())
-        if word:
-            await bob.say(word)
-    return [*heard, (await bob.hear())[-1]["params"]["reason"]]
+    words, heard = iter(WORDS), list[str]()
+    while True:
+        for event in await bob.hear():  # the last answer and the end may come together
+            if event["method"] == "partner.disconnected":
+                return [*heard, event["params"]["reason"]]
+            heard += texts([event])
+            if texts([event]) and (word := next(words, None)):
+                await bob.say(word)
 
 
 LISTENER_RIGHTS = re.compile(r"^ +(permissions: \{ publish: .+\})$", re.MULTILINE)

@@ -245,6 +245,13 @@ class Person:
                 self.room_id = event["params"]["room_id"]
         return events
 
+    async def hear_until(self, message: str) -> list[str]:
+        """Hear until `message` came, which another worker may hold already; return the texts heard."""
+        heard: list[str] = []
+        while message not in heard:
+            heard += texts(await self.hear())
+        return heard
+
     async def read(self, uri: str) -> Json:
         """Read an existing resource; return its content."""
         answer = await self.request("resources/read", {"uri": uri})
