@@ -144,7 +144,7 @@ def _verdict(parting: Parting, sides: list[_Side]) -> str:
 
 
 def _are_alike(a: _Side, b: _Side) -> bool:
-    """Return whether both go on at the same times, as no two logs do unless one was made of the other."""
+    """Return true if both go on at the same times: then one was made of the other."""
     times = [[one["at_ms"] for one in side.next] for side in (a, b)]
     return bool(times[0]) and times[0] == times[1]
 

@@ -67,7 +67,7 @@ class HistoryCache:
         return self._notes.get(position, ())
 
     def look_for_notes(self) -> bool:
-        """Read the notes that came since; return whether there are any. They come later than their commits."""
+        """Read the new notes; return true if there are any. They come later than their commits."""
         if self._growing is None:
             return False
         self._growing.look()

@@ -102,13 +102,13 @@ class Notes:
         self._left = deque(sorted([*self._left, *notes], key=lambda note: note.record.after))
 
     def before(self, position: Position) -> Iterator[Note]:
-        """Take the notes that stand before the commit at `position`."""
+        """Take the notes before the commit at `position`."""
         while self._left and self._left[0].record.after < position:
             yield self._left.popleft()
 
 
 def notes_matching(source: Source, commit_filter: CommitFilter, until_ms: int | None = None) -> Notes:
-    """Return the notes that `commit_filter` lets through; none after Unix time `until_ms`, if given."""
+    """Return the notes let through by `commit_filter`; none after Unix time `until_ms`, if given."""
     notes = notes_of(source.operation_records() or ())
     chosen = (note for note in notes if until_ms is None or note.record.at_ms <= until_ms)
     return Notes(note for note in chosen if _matches(note, commit_filter))

@@ -254,7 +254,7 @@ def test_the_page_concludes_as_little_as_a_trace(tmp_path: Path, ended: str) -> 
     spans = page_data("chat.db", folded, [], 0, records)["handed"]["unsure"]
     words = {"no conclusion": "lost", "one of the brokers": "late", "most likely": None}
     with closing(open_source(filed(tmp_path / "log.db", script.commits))) as source:
-        source.operation_records = lambda since_ms=0: records  # type: ignore[method-assign]
+        source.operation_records = lambda since_ms=0: records
         traced, names = Deliveries(source, len(script.commits)), names_of(source)
         for step in list(steps(source))[1:-1]:
             of_it = traced.of(step.commit, step.commit.events)
