@@ -38,6 +38,8 @@ from log_debugger.terminal import Terminal
 
 PROGRESS_SECONDS = 0.1
 FOLLOW_SECONDS = 0.5
+NOTES_SECONDS = 2.0
+"""The time between two looks for notes: they come late in any case, and a store may look through all of them."""
 
 FOLLOWS = "the log is followed; a key that leads elsewhere ends that"
 
@@ -99,6 +101,7 @@ class Stepper(App[None]):
         self._question = "jump"
         self._to_be_noted = ""  # on arrival
         self._told_at = time.monotonic()
+        self._looked_for_notes_at = 0.0
         self.is_following = False
 
     def compose(self) -> ComposeResult:
@@ -168,9 +171,17 @@ class Stepper(App[None]):
             return
         new = self._guarded(self._cache.reload)
         is_there = self._target == self.position
-        has_notes = new is not None and self._cache.look_for_notes()
+        has_notes = new is not None and self._has_notes()
         if new or (new is not None and is_there and (has_notes or not self.noted.startswith(FOLLOWS))):
             self._go_to(self._cache.last, FOLLOWS)
+
+    def _has_notes(self) -> bool:
+        """Look for new notes, unless the last look was just now."""
+        now = time.monotonic()
+        if now - self._looked_for_notes_at < NOTES_SECONDS:
+            return False
+        self._looked_for_notes_at = now
+        return self._cache.look_for_notes()
 
     def action_scroll(self, lines: int) -> None:
         """Scroll the panels."""

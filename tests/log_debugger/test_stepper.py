@@ -468,7 +468,6 @@ def test_notes_that_come_late_are_taken_in(tmp_path: Path, key: str) -> None:
                 with SqliteFile(tmp_path / "log.db", "share") as broker:
                     broker.record((), [OperationRecord("stopped", START_MS + 430_500, 9)])
                 await pilot.press(key)
-                app._follow()  # twice a second
                 assert app.noted == ("new notes, but no commit" if key == "r" else FOLLOWS)
                 return str(app.query_one("#commit-text", Static).content)
 
