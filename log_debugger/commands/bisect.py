@@ -94,14 +94,14 @@ def first_holding(source: Source, when: Filter, advance: Advance = lambda steps:
 
 def _scanned(source: Source, when: Filter, advance: Advance) -> BisectResult:
     state: State = source.base.state
-    if not when.names & OF_COMMITS and when.holds(state, None):
-        return BisectResult(FirstMatch(state, None, conversations_in(state)), 1)
-    looked_at = 1
+    looked_at = int(not when.names & OF_COMMITS)
+    if looked_at and when.holds(state, None):
+        return BisectResult(FirstMatch(state, None, conversations_in(state)), looked_at)
     for entry in iterate(source, source.tip().position):
         looked_at += 1
         if when.matches(entry.step):
             return BisectResult(FirstMatch(entry.step.after, entry.step, entry.conversations), looked_at)
-        if looked_at % PAGE_COMMITS == 0:
+        if entry.step.after.position % PAGE_COMMITS == 0:
             advance(PAGE_COMMITS)
     return BisectResult(None, looked_at)
 

@@ -130,7 +130,7 @@ function findTime(typed) {
   const written = /^["'](.*)["']$/.exec(typed)?.[1] ?? typed;
   if (/^[0-9]+$/.test(written) || writtenTime(written, DATA.start_ms + FIRST_MS) === null) return sort.found;
   try {
-    sort.add({ moment: upperBound(AXES.time, timeInLog(written, ""), 0, N + 1) - 1 });
+    sort.add({ moment: Math.max(0, upperBound(AXES.time, timeInLog(written, ""), 0, N + 1) - 1) }); // a date is a midnight
   } catch (mistake) {
     if (!(mistake instanceof FilterMistake)) throw mistake;
     sort.found.mistake = mistake.message;
