@@ -244,7 +244,15 @@ def test_nothing_found_leads_nowhere(open_report: Open, typed: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "position"),
-    [("14:13:21", 1), ("14:14:01", 1), ("15:14:03+01:00", 3), ("2026-09-21 14:14:04", 4), ("+1m", 6), ("+00:00:00", 1), ("2026-09-21", 0)],
+    [
+        ("14:13:21", 1),
+        ("14:14:01", 1),
+        ("15:14:03+01:00", 3),
+        ("2026-09-21 14:14:04", 4),
+        ("+1m", 6),
+        ("+00:00:00", 1),
+        ("2026-09-21", 0),
+    ],
 )
 def test_a_time_in_the_search_leads_to_its_moment(open_report: Open, typed: str, position: int) -> None:
     """It may have any form of the commands, and leads to the last commit at or before it."""
