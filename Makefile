@@ -20,9 +20,12 @@ CORE := events projections broker.conduct broker.decide broker.decision broker.m
 STORE_FILES := events/redis/*,events/postgresql/*,events/nats/*
 CORE_FILES := events/*,projections/*,broker/conduct.py,broker/decide.py,broker/decision.py,broker/matching.py,broker/reads.py,broker/waits.py
 
-.PHONY: serve check lint types imports docs settings test test-core test-daily test-fast test-slow test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
+.PHONY: help serve check lint types imports docs settings test test-core test-daily test-fast test-slow test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
 
-install: $(INSTALLED)
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED)  ## what the tests and tools need, into .venv
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import gzip
 import io
+import json
 import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -19,13 +21,14 @@ from typing import NamedTuple
 
 import pytest
 
+from events.log import OperationRecord
 from log_debugger.reading.filter_fields import NAMES
 from log_debugger.reading.history_cache import HistoryCache
 from log_debugger.reading.sources import open_source
 from log_debugger.telling.keybindings import BINDINGS, KEY_NAMES, keys_of
 from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
-from tests.log_debugger.logs import run_command
+from tests.log_debugger.logs import ANN, START_MS, conversation, filed, run_command
 from tests.support.pages import Page, names
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +37,7 @@ DUMP = "docs/debugging/mystery.jsonl"
 MADE_UP = "mystery"
 """In the name of the dump, and of every file that the page makes of it."""
 ELISION = "..."
+JQ = shutil.which("jq")
 MODULES: list[tuple[str, str]] = re.findall(r"In `(\w+\.py)`:\n\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 """What a reader writes into files, by their names."""
 
@@ -75,6 +79,19 @@ def subject(block: list[Shown]) -> str:
     return " ".join(word for word in block[0].command.split()[1:] if word != DUMP)
 
 
+def stages(command: str) -> list[list[str]]:
+    """Return the words of each stage of a pipe; a sign in quotes is none of the shell's."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="|<")
+    lexer.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if word == "|":
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
+
+
 class Shell:
     """The part of a shell that the page needs: pipes, and the files written by commands."""
 
@@ -84,10 +101,9 @@ class Shell:
     def answer(self, command: str) -> str:
         """Return the output of `command`."""
         said = b""
-        for stage in command.split(" | "):
-            words, _, file = stage.partition(" < ")
-            program, *arguments = shlex.split(words)
-            said = self._run(program, arguments, Path(file).read_bytes() if file else said)
+        for words in stages(command):
+            program, *arguments = words[: words.index("<")] if "<" in words else words
+            said = self._run(program, arguments, Path(words[-1]).read_bytes() if "<" in words else said)
         return said.decode()
 
     def _run(self, program: str, arguments: list[str], given: bytes) -> bytes:
@@ -100,6 +116,8 @@ class Shell:
                 return pytest_says(arguments[-1])
             case "head":
                 return b"".join(Path(arguments[-1]).read_bytes().splitlines(keepends=True)[: int(arguments[1])])
+            case "jq":
+                return subprocess.run([str(JQ), *arguments], input=given, stdout=subprocess.PIPE, check=True).stdout
             case "gzip":
                 return gzip.compress(Path(arguments[-1]).read_bytes())
         raise AssertionError(f"the page uses {program}, which this test can't play")
@@ -131,6 +149,8 @@ def test_each_command_says_what_the_page_shows(
     block: list[Shown], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commands of a block run one after the other in a directory that holds only the dump."""
+    if JQ is None and any("| jq " in shown.command for shown in block):
+        pytest.skip("it needs jq")
     copy = tmp_path / DUMP
     copy.parent.mkdir(parents=True)
     shutil.copy(ROOT / DUMP, copy)
@@ -158,10 +178,29 @@ def test_every_command_that_looks_into_a_log_is_tried() -> None:
     tried = {shown.command.split()[1] for block in TRIED for shown in block}
     assert set(COMMANDS) - {"tail"} <= tried, "tail alone does not end by itself"
     untried = {shown.command.split()[1] for shown in NOT_TRIED if shown.command.startswith(".venv/bin/chat-broker ")}
-    assert untried <= {"serve", "trace", "log", "tail"}
+    assert untried <= {"serve", "trace", "log", "tail", "replay"}
     assert ".venv/bin/chat-broker tail " in PAGE
     for command in set(LOG_COMMANDS) - {"init"}:  # `init` creates a log
         assert f"chat-broker log {command} " in PAGE
+
+
+@pytest.mark.skipif(JQ is None, reason="it needs jq")
+def test_the_refusals_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two commands print each refusal noted beside a log, and the number of each code."""
+    noted = [
+        OperationRecord("started", START_MS, 0),
+        OperationRecord("refused", START_MS + 1, 1, ANN, "send_message", "rate_limited", times=3),
+        OperationRecord("refused", START_MS + 2, 1, ANN, "send_message", "chat_ended"),
+        OperationRecord("refused", START_MS + 3, 1, ANN, "leave_chat", "chat_ended"),
+        OperationRecord("refused", START_MS + 4, 1, times=1_200),
+    ]
+    monkeypatch.chdir(tmp_path)
+    filed(tmp_path / "chat.db", conversation().commits, (), noted)
+    each, counted = [shown for shown in NOT_TRIED if ".note" in shown.command]
+    shell = Shell(monkeypatch)
+    codes = [json.loads(line)["code"] for line in shell.answer(each.command).splitlines()]
+    assert codes == ["rate_limited", "chat_ended", "chat_ended", None]
+    assert json.loads(shell.answer(counted.command)) == {"more": 1_200, "chat_ended": 2, "rate_limited": 3}
 
 
 def test_every_command_is_listed() -> None:

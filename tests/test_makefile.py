@@ -81,6 +81,15 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
+def test_make_alone_lists_the_targets(clone: Clone) -> None:
+    """Without a target it installs nothing, and prints the targets with their purposes."""
+    done = subprocess.run([str(shutil.which("make"))], cwd=clone.root, capture_output=True, text=True, check=True)
+    listed = done.stdout.splitlines()
+    assert "serve         run the broker on http://127.0.0.1:8000/mcp: PORT=8000, LOG=memory or sqlite:PATH" in listed
+    assert {line.split()[0] for line in listed} >= set(DEVELOPERS) - {"lint", "types", "imports"}
+    assert not (clone.root / ".venv").exists()
+
+
 def test_a_broker_is_served_without_the_tools_of_developers(clone: Clone) -> None:
     """`make serve` makes the environment, installs only the broker's requirements, and says so."""
     done = clone.make("serve")

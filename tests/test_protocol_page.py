@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,11 @@ from mcp_facade.texts import REFUSALS
 from mcp_facade.tools.catalogue import TOOLS
 from projections.notifications import METHODS
 from tests.support.pages import ROOT, Page, names
-from tests.support.process import killed, serving
+from tests.support.process import inherited_environment, killed, serving
 
 PAGE = Page("docs/protocol.md")
 ENDPOINT = "http://127.0.0.1:8000/mcp"
+TOOLS_OF_THE_SHELL = ("bash", "curl", "jq")
 
 OTHER_WORDS = {"no_handle", "too_many_waits", "too_many_reports", "no_such_partner", "note_too_large", "unknown_window"}
 """Keys of texts that come with the code of another."""
@@ -116,7 +118,7 @@ def test_the_limits_are_the_defaults() -> None:
 
 def test_the_call_by_hand_is_answered() -> None:
     """The endpoint accepts the headers and the body of the command."""
-    command = PAGE.block("sh")
+    command, _ = PAGE.blocks("sh")
     assert ENDPOINT in command
     flags, _, body = command.partition("-d '")
 
@@ -128,6 +130,58 @@ def test_the_call_by_hand_is_answered() -> None:
 
     answer = asyncio.run(asyncio.wait_for(answered(), 60))
     assert answer["result"]["structuredContent"]["status"] == "waiting"
+
+
+@pytest.mark.skipif(not all(map(shutil.which, TOOLS_OF_THE_SHELL)), reason=f"it needs {', '.join(TOOLS_OF_THE_SHELL)}")
+def test_the_session_by_hand_hears_and_resumes() -> None:
+    """The commands, pasted into a shell, print the stream; it resumes with the header that the page names."""
+    _, program = PAGE.blocks("sh")
+    assert ENDPOINT in program
+    before, listen = program.rstrip().rsplit("\n", 1)
+    resume = '-H "Last-Event-ID: ..."'
+    assert resume in PAGE.section("A session, by hand")
+
+    async def heard() -> list[str]:
+        async with serving() as broker:
+            pipe = asyncio.subprocess.PIPE
+            shell = await asyncio.create_subprocess_exec(
+                "bash", stdin=pipe, stdout=pipe, env=inherited_environment() | {"no_proxy": "127.0.0.1"}
+            )
+            assert shell.stdin is not None
+            assert shell.stdout is not None
+            try:
+                shell.stdin.write(f"{before}\n{listen} & stream=$!\n".replace(ENDPOINT, broker.url).encode())
+                lines = [await line_with(shell.stdout, '"handle"')]
+                await broker.until_metric('chat_broker_streams{kind="get"} 1.0')
+                there = broker.people()
+                bob = await there.modern()
+                await bob.enter("Bob")
+                await line_with(shell.stdout, "retry: ")
+                event_id = (await line_with(shell.stdout, "id: ")).split()[1]
+                lines.append(await line_with(shell.stdout, '"method"'))
+                shell.stdin.write(b"kill $stream\n")
+                await broker.until_metric('chat_broker_streams{kind="get"} 0.0')
+                await bob.say("Are you there?")
+                shell.stdin.write(f"exec {listen} {resume.replace('...', event_id)}\n".encode())
+                lines.append(await line_with(shell.stdout, '"method"'))
+                await there.close()
+            finally:
+                await killed(shell)
+            return lines
+
+    entered, found, said = asyncio.run(asyncio.wait_for(heard(), 60))
+    assert json.loads(entered)["status"] == "waiting"
+    told = [json.loads(line.removeprefix("data: ")) for line in (found, said)]
+    assert [frame["method"] for frame in told] == ["chatroom.found", "message.received"]
+    assert told[1]["params"]["message"] == "Are you there?"
+
+
+async def line_with(stream: asyncio.StreamReader, part: str) -> str:
+    """Return the next line of `stream` with `part` in it."""
+    while line := await stream.readline():
+        if part in line.decode():
+            return line.decode()
+    raise AssertionError(f"the stream ended before a line with {part!r}")
 
 
 def test_the_example_is_on_the_page() -> None:
@@ -238,6 +292,44 @@ def test_the_errors_are_those_of_the_table() -> None:
     assert {code for status, code in answers if status == 404} == {-32001}
     rows = " ".join(answer for answer, *_ in PAGE.tables("Errors of HTTP and JSON-RPC")[0])
     assert [status for status in statuses if str(status) not in rows] == []
+
+
+STATELESS = {
+    ("tools/list", None, ""): (200, None),
+    ("resources/read", "chat://lobby", '"uri": "chat://lobby"'): (200, None),
+    ("prompts/get", "chat", '"name": "chat"'): (200, None),
+    ("resources/read", None, '"uri": "chat://lobby"'): (400, -32020),
+    ("ping", None, ""): (404, -32601),
+    ("enter_queue", None, ""): (404, -32601),
+    ("tools/call", "enter", '"name": "enter"'): (400, -32602),
+}
+"""Requests of 2026-07-28 (the method, `Mcp-Name` and the params), and the status and code of each answer."""
+
+
+def test_a_stateless_request_has_the_headers_of_its_method() -> None:
+    """`Mcp-Name` is for three methods alone, and the codes have the statuses of the page."""
+    meta = PAGE.blocks("sh")[0].partition('"_meta": ')[2].partition("}}}}")[0] + "}}"
+
+    async def answered() -> list[tuple[int, int | None]]:
+        answers = []
+        async with serving() as broker, httpx.AsyncClient(trust_env=False) as client:
+            for method, name, params in STATELESS:
+                headers = {
+                    "MCP-Protocol-Version": "2026-07-28",
+                    "Mcp-Method": method,
+                    "Content-Type": "application/json",
+                }
+                headers |= {"Mcp-Name": name} if name else {}
+                inner = f"{params}, " if params else ""
+                content = f'{{"jsonrpc": "2.0", "id": 1, "method": "{method}", "params": {{{inner}"_meta": {meta}}}}}'
+                answer = await client.post(broker.url, headers=headers, content=content)
+                answers.append((answer.status_code, answer.json().get("error", {}).get("code")))
+        return answers
+
+    answers = asyncio.run(asyncio.wait_for(answered(), 60))
+    assert answers == list(STATELESS.values())
+    rows = " ".join(answer for answer, *_ in PAGE.tables("Errors of HTTP and JSON-RPC")[0])
+    assert [code for _, code in answers if code and str(code) not in rows] == []
 
 
 def code_in(answer: httpx.Response) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.facade.people import texts
 from tests.support.pages import ROOT, Page
-from tests.support.process import free_port
+from tests.support.process import free_port, killed, serving
 
 README = Page("README.md")
 LINES_MAX = 150
@@ -53,6 +55,36 @@ def test_the_conversation_goes_as_it_is_shown() -> None:
     )
     assert done.stderr == ""
     assert _unchanging(done.stdout) == _unchanging(README.block("console"))
+
+
+def test_the_bot_answers_once(tmp_path: Path) -> None:
+    """The program runs as it is, but for the port: it greets, repeats the first message, and leaves."""
+    program = README.block("python")
+    assert "localhost:8000" in program
+
+    async def held() -> tuple[list[str], str, int | None]:
+        async with serving() as broker:
+            there = broker.people()
+            bob = await there.modern()
+            path = tmp_path / "echo.py"
+            path.write_text(program.replace("localhost:8000", f"localhost:{broker.port}"), "utf-8")
+            bot = await asyncio.create_subprocess_exec(sys.executable, str(path))
+            try:
+                await broker.until_metric("chat_broker_waiting 1.0")
+                await bob.enter("Bob")
+                heard = await bob.hear()
+                await bob.say("What are you?")
+                while heard[-1]["method"] != "partner.disconnected":
+                    heard += await bob.hear()
+                await bot.wait()
+            finally:
+                await killed(bot)
+            await there.close()
+            return texts(heard), heard[-1]["params"]["reason"], bot.returncode
+
+    said, end, status = asyncio.run(asyncio.wait_for(held(), 60))
+    assert said == ["Hello! I am a program that repeats what you say, once.", "You said: What are you?"]
+    assert (end, status) == ("left", 0)
 
 
 def _unchanging(text: str) -> str:

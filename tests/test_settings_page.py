@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 
+from broker.config import settings_from
 from broker.retention import SWEEP_MS
 from events.policy import Policy
+from mcp_facade.cli import parser_for
 from mcp_facade.tools.arguments import WAIT_SECONDS_MAX
 from tests import settings_page
 from tests.support.pages import Page
@@ -30,6 +35,14 @@ def test_a_stale_page_is_written_anew() -> None:
 def test_the_longest_wait_is_what_a_proxy_has_to_bear() -> None:
     """The operators' page gives the longest wait of the schema."""
     assert f"the longest wait, {WAIT_SECONDS_MAX} seconds" in OPERATING.section("Behind a proxy")
+
+
+def test_the_command_of_the_steps_is_understood() -> None:
+    """The command for a first broker has settings that there are, with values that they take."""
+    (command,) = re.findall(r"^ +(chat-broker serve (?:.*\\\n)*.*)$", OPERATING.section("In order"), re.MULTILINE)
+    arguments = shlex.split(command.replace("\\\n", " "))[1:]
+    settings = settings_from(parser_for(["serve"]).parse_args(arguments), {})
+    assert (settings.log, settings.admin_port, settings.allow_hosts) == ("sqlite:chat.db", 9000, ("chat.example.com",))
 
 
 def test_how_often_texts_are_looked_for_is_said() -> None:
