@@ -8,7 +8,6 @@ commands that came by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from traceback import extract_tb
 
 import structlog
 
@@ -166,8 +165,7 @@ class BatchStorage:
         Its texts are the operator's code's and may quote people, so only a traceback, which is masked, has them.
         """
         fault = error.__cause__ or error
-        place = extract_tb(fault.__traceback__)[-1]
-        counted = self._matching_errors.admit((type(fault), place.filename, place.lineno))
+        counted = self._matching_errors.admit_fault("matching_failed", fault)
         if counted is not None:
             matching = self._replica.state.policy.matching
             logger.error("matching_failed", matching=matching, fault=type(fault).__name__, exc_info=fault, **counted)

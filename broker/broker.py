@@ -14,11 +14,13 @@ import structlog
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.deadlines import Deadlines
 from broker.hub import Hub
+from broker.line_limit import LineLimit
 from broker.log_fault import LogFault, settle
 from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
 from broker.notes import BROKER_ID_BYTES, About, Confirmed
+from broker.outage_lines import SILENT
 from broker.own_matching import check_succession, code_digest
 from broker.peers import PeerLimits, Peers
 from broker.presence import ATTENDED_GRACE_MS, Presence
@@ -128,6 +130,8 @@ class Broker(LogObserver):
             log, clock, self.replica, self.metrics, self.records, self.in_background, self.log_failed
         )
         self._tasks: set[asyncio.Future[object]] = set()
+        self.lines = LineLimit(clock.now_ms)
+        """The limit of lines that requests cause."""
         self._policy_digest = ""
 
     def _roster_link(self) -> RosterLink | None:
@@ -271,6 +275,12 @@ class Broker(LogObserver):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.records.close()
         await self.log.close()
+
+    def log_put_off(self, event: str, error: LogUnavailableError) -> None:
+        """Log once a minute that a request is put off, since the log does not answer."""
+        counted = self.lines.admit(event)
+        if counted is not None:
+            logger.warning(event, reason=str(error) or SILENT, **counted)
 
     def in_background(self, work: Awaitable[object]) -> None:
         """Let `work` run on its own; it is cancelled when the broker closes."""

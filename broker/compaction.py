@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import structlog
-
+from broker.clock import Clock
+from broker.outage_lines import OutageLines
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.log import EventLog, LogRolledBackError, LogUnavailableError, Snapshot, UnusableLogError
 from projections.state import State
 
-logger = structlog.get_logger(__name__)
-
 
 class SnapshotKeeper:
     """Saves a snapshot every so many commits, and compacts a log of limited length."""
 
-    def __init__(self, log: EventLog, keep_commits: int | None, is_caretaker: Callable[[], bool]) -> None:
+    def __init__(self, log: EventLog, clock: Clock, keep_commits: int | None, is_caretaker: Callable[[], bool]) -> None:
         """Do nothing unless `is_caretaker`: of the brokers of a shared log, one suffices."""
         self._log = log
         self._is_caretaker = is_caretaker
         self._keep_commits = keep_commits
+        self._outage = OutageLines(clock, "compaction_failed", "compaction_resumed")
         self._halfway: Snapshot | None = None
         self._saved_position = 0
         self._working: asyncio.Task[None] | None = None  # it saves or compacts
@@ -74,8 +73,10 @@ class SnapshotKeeper:
         try:
             await self._log.compact(halfway)
         except (LogUnavailableError, LogRolledBackError, UnusableLogError) as error:
-            logger.warning("compaction_failed", position=halfway.tip.position, reason=str(error))
+            self._outage.failed(error)
             self._halfway = halfway  # the next batch tries again
+        else:
+            self._outage.succeeded()
 
 
 READ_PAGE = 1_000

@@ -1,8 +1,9 @@
-"""A limit of log lines: an event within a stranger's reach, however often repeated, is one line a minute."""
+"""A limit of log lines: an event within a client's reach, however often repeated, is one line a minute."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from traceback import extract_tb
 
 LINES_EVERY_MS = 60_000
 
@@ -28,3 +29,8 @@ class LineLimit:
         self._silent_until_ms[kind] = now_ms + LINES_EVERY_MS
         suppressed = self._suppressed.pop(kind, 0)
         return {"suppressed": suppressed} if suppressed else {}
+
+    def admit_fault(self, event: str, fault: BaseException) -> dict[str, int] | None:
+        """Return the same for a line of `event` with a raised `fault`; each place in the code is a kind."""
+        place = extract_tb(fault.__traceback__)[-1]
+        return self.admit((event, type(fault), place.filename, place.lineno))

@@ -6,28 +6,19 @@ import hashlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
 from importlib import import_module
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from broker.decide import decide
-from broker.decision import Decision, Rejection
+from broker.decision import Decision
 from broker.flags import variable_of
 from broker.matching import MATCHINGS, OWN_MATCHINGS, Matching, MatchingError, Seeker, matching_of
+from broker.matching_trial import answer_fault, check_signature, try_out
 from broker.verification.safe_text import printable
-from events.commands import Command, EnterQueue
-from events.commit import EMPTY_TIP, Facts, commit_after
+from events.commands import Command
+from events.commit import Facts
 from events.ids import ConnectionId
 from events.policy import Policy
-from projections.state import INITIAL_STATE, State, evolve
 from projections.view import FoldView, StateView
-
-_FITTING = frozenset({ConnectionId, str, NoneType, Any})
-"""The accepted result annotations of a matching."""
-
-_AT_MS = 1_790_000_000_000
-"""The time of a trial."""
 
 
 class OwnMatching:
@@ -51,25 +42,20 @@ class OwnMatching:
             named: object = self._matching(state, seeker, at_ms)
         except (Exception, SystemExit) as error:
             raise MatchingError(f"the matching {self.name} failed: {_in_one_line(error)}") from error
-        if named is None:
-            return None
-        if not isinstance(named, str):
-            raise MatchingError(f"the matching {self.name} returned {_kind(named)}, and no ConnectionId or None")
-        if named == seeker.connection_id:
-            raise MatchingError(f"the matching {self.name} paired the seeker with itself")
-        if named not in state.queue.entered:
-            raise MatchingError(f"the matching {self.name} named {printable(named)}, who does not wait")
-        return ConnectionId(named)
+        fault = answer_fault(named, state, seeker)
+        if fault is not None:
+            raise MatchingError(f"the matching {self.name} {fault}")
+        return ConnectionId(str.__str__(named)) if isinstance(named, str) else None  # a log takes no subclass of `str`
 
 
 def provide_matching(policy: Policy) -> None:
-    """Import and register the matching that an operator named for `policy`; also from the working directory.
+    """Import, try out and register the matching that an operator named for `policy`; see `import_matching`.
 
     Raises:
         MatchingError: it can't be imported, or is no matching; the text is one line and says why.
     """
     if policy.matching not in MATCHINGS:
-        _register(policy.matching, import_matching(policy.matching))
+        OWN_MATCHINGS[policy.matching] = import_matching(policy.matching)
 
 
 def matching_of_log(policy: Policy) -> Matching:
@@ -98,7 +84,7 @@ def decide_logged(state: FoldView, command: Command, facts: Facts) -> Decision:
 
 def _register_logged(name: str) -> None:
     try:
-        _register(name, _imported(name))
+        OWN_MATCHINGS[name] = _imported(name)  # untried: what it decided may be all that it can
     except MatchingError as error:
         hint = "install it, or name its directory in PYTHONPATH"
         raise MatchingError(f"this log is decided by the matching {name}, and {error}; {hint}") from error
@@ -126,17 +112,21 @@ def code_digest(policy: Policy) -> str:
 
 
 def import_matching(name: str) -> Matching:
-    """Return the function `package.module:function`; its module may be in the working directory.
+    """Return the function `package.module:function`, guarded; its module may be in the working directory.
+
+    It is tried out first: see `broker.matching_trial`.
 
     Raises:
         MatchingError: it can't be imported, or is no matching; the text is one line and says why.
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does; a console script does not
-    return _imported(name)
+    matching = _imported(name)
+    try_out(name, matching)
+    return matching
 
 
-def _imported(name: str) -> Matching:
+def _imported(name: str) -> OwnMatching:
     module, _, function = name.partition(":")
     try:
         found: object = getattr(import_module(module), function)
@@ -144,50 +134,8 @@ def _imported(name: str) -> Matching:
         raise MatchingError(f"can't import {name}: {_in_one_line(error)}") from error
     if not callable(found):
         raise MatchingError(f"{name} is no function; it has to be a broker.matching.Matching")
-    _check_signature(name, found)
-    matching: Matching = found
-    return matching
-
-
-def _check_signature(name: str, found: Callable[..., object]) -> None:
-    """Refuse a function whose parameters or annotated result don't fit a matching."""
-    try:
-        inspect.signature(found).bind(INITIAL_STATE, None, 0)
-    except TypeError:
-        raise MatchingError(f"{name} takes other arguments than (state, seeker, at_ms)") from None
-    except ValueError:
-        return  # written in C, say, and silent about it
-    if inspect.iscoroutinefunction(found):
-        raise MatchingError(f"{name} is no matching: it is async, and a matching decides at once")
-    try:
-        given = get_type_hints(found).get("return", Any)
-    except Exception:  # noqa: BLE001 - a hint may be anything, and need not be there when it is asked for
-        return
-    is_union = get_origin(given) in (Union, UnionType)
-    if not _FITTING.issuperset(get_args(given) if is_union else (given,)):
-        raise MatchingError(f"{name} is no matching: it gives back something else than a ConnectionId or None")
-
-
-def _register(name: str, matching: Matching) -> None:
-    """Register `matching` after a trial; one that fails in the trial may still decide other cases."""
-    guarded = OwnMatching(name, matching)
-    newcomer = Seeker(ConnectionId("c_newcomer"), ("tea",), 0)
-    for state in _trial_states():
-        try:
-            guarded(state, newcomer, _AT_MS)
-        except MatchingError as error:
-            if error.__cause__ is None:
-                raise MatchingError(f"{name} is no matching: in a trial, {error}") from None
-    OWN_MATCHINGS[name] = guarded
-
-
-def _trial_states() -> Iterator[State]:
-    """Yield a state in which no one waits, and one in which a connection does."""
-    yield INITIAL_STATE
-    command, facts = EnterQueue(ConnectionId("c_waiting"), "Anonymous", ("tea",)), Facts(_AT_MS, None, "salt")
-    decision = decide(INITIAL_STATE, command, facts)
-    assert not isinstance(decision, Rejection)
-    yield evolve(INITIAL_STATE, commit_after(EMPTY_TIP, command, facts, decision))
+    check_signature(name, found)
+    return OwnMatching(name, found)
 
 
 def _code_digest(name: str) -> str:
@@ -200,7 +148,3 @@ def _code_digest(name: str) -> str:
 
 def _in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {printable(str(error))}"
-
-
-def _kind(value: object) -> str:
-    return f"something of the type {type(value).__name__}"

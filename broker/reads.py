@@ -15,10 +15,10 @@ import msgspec
 from broker.hub import Delivery, deliveries_of
 from broker.rate_limiter import RateLimiter
 from broker.record_buffer import RecordBuffer
-from broker.replica import Replica
+from broker.replica import LOG_FAULTS, Replica
 from events.commit import Commit
 from events.ids import POSITION_MAX, ConnectionId, Position
-from events.log import DeliveredBy, EventLog
+from events.log import DeliveredBy, EventLog, LogUnavailableError
 from projections.connections import Chatting, Idle, Waiting
 from projections.endings import Ending, ending_of
 from projections.inbox import EMPTY_INBOX, Inbox
@@ -114,7 +114,7 @@ class Reads:
         known = state.connections.get(connection_id)
         if known is None or not isinstance(known.place, Idle):
             return None
-        commits = await self._log.read(known.place.since_position - 1, 1)  # a later one, if that is gone
+        commits = await _read(self._log, known.place.since_position - 1, 1)  # a later one, if that is gone
         return ending_of(commits[0], connection_id) if commits else None
 
     async def before_last_room(self, state: State, connection_id: ConnectionId) -> Position:
@@ -132,7 +132,7 @@ class Reads:
             return state.rooms.by_id[place.room_id].opened_position - 1
         if not told:
             return place.entered_position if isinstance(place, Waiting) else place.since_position - 1
-        commits = await self._log.read(told[0] - 1, 1)  # a later one, if that is gone
+        commits = await _read(self._log, told[0] - 1, 1)  # a later one, if that is gone
         last = _deliveries_to(commits[0], (connection_id,)) if commits else ()
         room = state.rooms.get(last[0].notification.params.room_id) if last else None
         return room.opened_position - 1 if room is not None else told[0] - 1
@@ -272,7 +272,7 @@ async def notifications_after(
     inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
     wanted = sorted({position for inbox in inboxes for position in inbox.after(indexed_from)})
     for start, end in _runs(wanted):
-        for commit in await log.read(start - 1, end - start + 1):
+        for commit in await _read(log, start - 1, end - start + 1):
             if commit.position <= end and (deliveries := _deliveries_to(commit, listeners)):
                 yield deliveries
 
@@ -295,10 +295,22 @@ def _indexed_from(state: State, connection_ids: Collection[ConnectionId], cursor
     return max([cursor, *(inbox_of(state, connection_id).dropped_through for connection_id in connection_ids)])
 
 
+async def _read(log: EventLog, after: Position, limit: int) -> Sequence[Commit]:
+    """Return commits of the log. One that can't be read puts this read off, and no other call.
+
+    Raises:
+        LogUnavailableError: the log could not be read.
+    """
+    try:
+        return await log.read(after, limit)
+    except LOG_FAULTS as fault:
+        raise LogUnavailableError(str(fault)) from fault
+
+
 async def _between(log: EventLog, after: Position, last: Position) -> AsyncIterator[Commit]:
     """Yield every commit after `after` up to `last`; other tasks run in between."""
     while after < last:
-        commits = await log.read(after, min(RUN_MAX, last - after))
+        commits = await _read(log, after, min(RUN_MAX, last - after))
         if not commits:
             return
         for commit in commits:

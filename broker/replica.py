@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TypeVar
-
-import structlog
 
 from broker.clock import Clock, sleep_until
 from broker.compaction import read_next_page
 from broker.metrics import Metrics
+from broker.outage_lines import OutageLines
 from broker.questions import Questions, retrieve
 from events.codec import UnreadableCommitError
 from events.commands import Command, Disconnect
@@ -24,11 +24,12 @@ from events.log import EventLog, LogRolledBackError, LogUnavailableError, Snapsh
 from projections.state import INITIAL_STATE, State, evolve
 from projections.view import StateView
 
-logger = structlog.get_logger(__name__)
-
 T = TypeVar("T")
 
 FOLLOW_AGAIN_MS = 1_000
+FOLLOWS_AFTER_MS = 15_000
+"""A follower that has not failed for so long follows, even if it heard nothing. Each store notices an outage sooner."""
+
 CATCH_UP_MS = 2_000
 """The longest wait for the log's tip, and for the commits up to there."""
 
@@ -94,6 +95,7 @@ class Replica:
         self._is_folded = False
         self._moved = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
+        self._follow_outage = OutageLines(clock, "following_put_off", "following_resumed")
 
     async def start(self) -> None:
         """Fold the contents of the log; a second start goes on where the first has got to.
@@ -138,15 +140,21 @@ class Replica:
 
     async def _follow(self) -> None:
         while True:
+            began_ms = self._clock.now_ms()
+            follows = partial(self._follow_outage.succeeded, began_ms)
+            timer = self._clock.call_at(began_ms + FOLLOWS_AFTER_MS, follows)
             try:
                 async for commit in self._log.follow(max(self.state.position, self._heard_to)):
+                    follows()
                     await self._hear(commit)
                 return
             except LogUnavailableError as error:
-                logger.warning("following_put_off", reason=str(error))
+                self._follow_outage.failed(error)
             except LOG_FAULTS as fault:
                 self._observer.log_failed(fault)
                 return
+            finally:
+                timer.cancel()
             await sleep_until(self._clock, self._clock.now_ms() + FOLLOW_AGAIN_MS)
 
     async def _hear(self, commit: Commit) -> None:
@@ -232,6 +240,7 @@ class Replica:
 
         Raises:
             BrokenChainError: the log has become shorter, or ends with another commit.
+            UnusableLogError: it can't be read any more.
             LogUnavailableError: the log does not answer, or not within `CATCH_UP_MS`.
         """
         tip = await self._tip()
@@ -243,6 +252,7 @@ class Replica:
 
         Raises:
             BrokenChainError: it can't be a tip of the log that was folded.
+            UnusableLogError: the log can't be read any more.
             LogUnavailableError: the log does not answer.
         """
         known = self.state.position
@@ -273,7 +283,7 @@ class Replica:
             await within(self._clock, CATCH_UP_MS, self._reach(position))
         except LogUnavailableError:
             return position is not None and position <= self.state.position
-        except BrokenChainError as fault:
+        except LOG_FAULTS as fault:
             self._observer.log_failed(fault)
             return position is not None and position <= self.state.position
         return True

@@ -22,6 +22,7 @@ import structlog
 from broker.batch import CommandAnswer
 from broker.clock import Clock, WatchedClock, sleep_until
 from broker.decision import Rejection
+from broker.outage_lines import OutageLines
 from broker.replica import Replica
 from broker.text_holders import TextHolders
 from events.commands import Command, ForgetNames
@@ -65,6 +66,7 @@ class Redaction:
         self._submit = submit
         self._is_caretaker = is_caretaker
         self._took_care = True
+        self._outage = OutageLines(clock, "redaction_put_off", "redaction_resumed")
         self._at: Position = log.redacted_to
         self._texts = TextHolders()  # at `_at`
         self._names_due_ms = clock.now_ms()
@@ -80,8 +82,9 @@ class Redaction:
                     if not self._took_care:
                         await self._take_over()
                     await self.sweep()
+                    self._outage.succeeded()
             except (LogUnavailableError, UnusableLogError) as error:
-                logger.warning("redaction_put_off", reason=str(error))
+                self._outage.failed(error)
             await sleep_until(self._clock, self._clock.now_ms() + SWEEP_MS)
 
     async def _take_over(self) -> None:

@@ -16,11 +16,11 @@ import structlog
 from broker.clock import Clock, Timer, sleep_until
 from broker.metrics import Metrics
 from broker.notes import ROWS_MAX, About, Confirmed, Gone, Note, Part, SessionNote, decode_note, encode_note
+from broker.outage_lines import OutageLines
 from broker.own_rows import OwnRows, Rows
 from broker.presence import Presence
 from broker.replica import within
 from broker.roster import BEAT_MS, FLUSH_MS, Roster
-from broker.store_watch import SILENT
 from events.coordination import Coordination
 from events.ids import ConnectionId
 from events.log import LogUnavailableError, UnusableLogError
@@ -41,8 +41,6 @@ NEVER = -1.0
 
 CHANNEL_FAULTS = LogUnavailableError, UnusableLogError
 """Errors of a channel. All of them may pass: rights that were taken away are given back without a restart."""
-
-FAULTS_LOGGED_MAX = 10
 
 
 class SessionNoteReader(Protocol):
@@ -91,7 +89,7 @@ class RosterLink:
         self._said_ms = self._asked_ms = self._disagreed_ms = NEVER
         self._beats = 0
         self._all_due_ms: float | None = None  # when all rows are to be told, if another broker asked
-        self._faults_logged: set[str] = set()
+        self._outage = OutageLines(clock, "roster_put_off", "roster_resumed")
         self._is_stopped = False
 
     def start(self) -> None:
@@ -222,7 +220,7 @@ class RosterLink:
             try:
                 await self._coordination.publish(self._outbox.popleft())
             except CHANNEL_FAULTS as error:
-                self._log_fault(error)
+                self._outage.failed(error)
 
     async def _listen(self) -> None:
         while True:
@@ -236,15 +234,8 @@ class RosterLink:
                     self._receive(raw)
                 return
             except CHANNEL_FAULTS as error:
-                self._log_fault(error)
+                self._outage.failed(error)
             await sleep_until(self._clock, self._clock.now_ms() + SUBSCRIBE_AGAIN_MS)
-
-    def _log_fault(self, error: Exception) -> None:
-        """Log each reason once, until notes come back to this broker again."""
-        reason = str(error) or SILENT
-        if reason not in self._faults_logged and len(self._faults_logged) < FAULTS_LOGGED_MAX:
-            self._faults_logged.add(reason)
-            logger.warning("roster_put_off", reason=reason)
 
     def _receive(self, raw: bytes) -> None:
         note = decode_note(raw)
@@ -255,7 +246,7 @@ class RosterLink:
             self._presence.confirmation.confirmed_elsewhere(confirmed)
         self._check_gaps()
         if note.broker == self._roster.broker_id:
-            self._faults_logged.clear()
+            self._outage.succeeded()
             self._metrics.brokers.set(self._roster.brokers)
             return
         if note.is_hello and self._all_due_ms is None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from broker.clock import Clock, sleep_until
-from broker.store_watch import SILENT
+from broker.outage_lines import SILENT
 from broker.stores import Synchronous, open_log, store_module, without_password
 from events.coordination import Coordination
 from events.log import EventLog, LogUnavailableError, UnusableLogError

@@ -14,6 +14,7 @@ import structlog
 
 from broker.clock import Clock, Timer
 from broker.metrics import Metrics
+from broker.outage_lines import SILENT
 from broker.record_buffer import RecordBuffer
 from broker.replica import Replica, within
 from events.commit import BrokenChainError
@@ -32,7 +33,6 @@ PROBE_MS = 5_000
 
 NEVER = -math.inf
 
-SILENT = "the log does not answer"
 SHORTER = "the log is shorter than it was; put it back, or start again"
 FAILING = "commands could not be stored, although the log answers; the log lines say why"
 
@@ -143,8 +143,10 @@ class StoreWatch:
             return str(error) or SILENT
         try:
             tip = await within(self._clock, PROBE_MS, self._log.tip())
-        except (LogUnavailableError, UnusableLogError):
+        except LogUnavailableError:
             return SILENT
+        except UnusableLogError as error:
+            return str(error)
         if self._log.is_shared:
             try:
                 self._replica.check_tip(tip, known)

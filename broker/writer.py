@@ -18,7 +18,9 @@ from broker.batch_storage import RETRY_MS, BatchStorage
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes, Timer, sleep_until
 from broker.compaction import SnapshotKeeper
 from broker.decision import UNAVAILABLE, Rejection
+from broker.line_limit import LineLimit
 from broker.metrics import Metrics
+from broker.outage_lines import SILENT
 from broker.replica import LOG_FAULTS, LogObserver, Replica
 from events.commands import OWN_COMMANDS, AdoptPolicy, Command
 from events.log import EventLog, LogUnavailableError
@@ -58,7 +60,7 @@ class LogWriter:
         self._clock = clock
         self._metrics = metrics
         self._random_bytes = random_bytes
-        self._snapshots = SnapshotKeeper(log, keep_commits, is_caretaker)
+        self._snapshots = SnapshotKeeper(log, clock, keep_commits, is_caretaker)
         self._pending: list[PendingCommand] = []
         self._in_flight: list[PendingCommand] = []
         self._is_flushing = False
@@ -66,6 +68,8 @@ class LogWriter:
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up and may have landed
         self._has_failed = False  # the log is lost for good
+        self._lines = LineLimit(clock.now_ms)
+        self._refused = 0  # commands refused as the log did not answer, and not logged yet
 
     async def start(self, policy: Policy) -> None:
         """Fold the contents of the log, and adopt `policy` if the log's is another.
@@ -176,14 +180,24 @@ class LogWriter:
             await self._snapshots.on_committed(self.replica.state)
         except LogUnavailableError as error:
             self._give_up(commands)
-            logger.error("log_unavailable", commands=len(commands), reason=str(error))
+            self._log_refused(len(commands), error)
         except Exception as fault:
             self._give_up(commands)
             self.replica.forget_heard()
             if self._is_shared and isinstance(fault, LOG_FAULTS):
                 self._observer.log_failed(fault)
                 return
-            logger.error("batch_failed", commands=len(commands), fault=type(fault).__name__, exc_info=fault)
+            counted = self._lines.admit_fault("batch_failed", fault)
+            if counted is not None:
+                name = type(fault).__name__
+                logger.error("batch_failed", commands=len(commands), fault=name, exc_info=fault, **counted)
+
+    def _log_refused(self, commands: int, error: LogUnavailableError) -> None:
+        """Log once a minute how many commands were refused since the line before."""
+        self._refused += commands
+        if self._lines.admit("log_unavailable") is not None:
+            logger.error("log_unavailable", commands=self._refused, reason=str(error) or SILENT)
+            self._refused = 0
 
     def _answer(self, pending: PendingCommand, answer: CommandAnswer) -> None:
         """Give the caller its answer, unless it has gone or has one; count a refusal, if it is a client's."""

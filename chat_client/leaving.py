@@ -11,8 +11,11 @@ from chat_client.errors import ChatError, RefusedError
 from chat_client.wire import Wire
 
 
-async def leave(calls: Calls, handle: str) -> None:
-    """Leave the queue or the conversation, wherever `handle` is."""
+async def leave(calls: Calls, handle: str, room_id: str | None) -> None:
+    """Leave the queue or the conversation, wherever `handle` is; `room_id` is its conversation, as far as is known."""
+    if room_id is not None:
+        with suppress(RefusedError):  # it may have ended; the next call finds out what is there to leave
+            await calls.tool("leave_chat", {"handle": handle, "room_id": room_id})
     try:
         await calls.tool("leave_queue", {"handle": handle})
     except RefusedError as error:
@@ -21,8 +24,8 @@ async def leave(calls: Calls, handle: str) -> None:
         await calls.tool("leave_chat", {"handle": handle, "room_id": error.details["room_id"]})
 
 
-async def say_goodbye(url: str, handle: str) -> None:
-    """Leave by a new connection: after a cancellation, the client's own is dead.
+async def say_goodbye(url: str, handle: str, room_id: str | None) -> None:
+    """Leave, as `leave` does, by a new connection: after a cancellation, the client's own is dead.
 
     An unreachable broker is no error, and a forgotten handle neither: there is nothing to leave.
     """
@@ -30,5 +33,5 @@ async def say_goodbye(url: str, handle: str) -> None:
         wire = Wire(url)
         wire.open(tasks)
         with suppress(ChatError):
-            await leave(Calls(wire, lambda _: None, lambda: None, anyio.sleep), handle)
+            await leave(Calls(wire, lambda _: None, lambda: None, anyio.sleep), handle, room_id)
         tasks.cancel_scope.cancel()

@@ -92,7 +92,7 @@ class Stranger:
                     await self._entry.wait()
                 self._inbox.close()
                 if self._inbox.handle is not None:
-                    await say_goodbye(self.url, self._inbox.handle)
+                    await say_goodbye(self.url, self._inbox.handle, self._open_room())
         finally:
             self._tasks.cancel_scope.cancel()
             await self._tasks.__aexit__(None, None, None)  # with `error`, it would raise a group
@@ -178,9 +178,9 @@ class Stranger:
                 await self._entry.wait()
             if self._inbox.handle is None:
                 return
-            self._is_chatting = False
+            room_id, self._is_chatting = self._open_room(), False
             self._inbox.close()
-            await leave(self._calls, self._inbox.handle)
+            await leave(self._calls, self._inbox.handle, room_id)
 
     async def block(self) -> None:
         """Never meet the stranger of this conversation, or of the last one, again; it ends the conversation.
@@ -287,6 +287,9 @@ class Stranger:
         if handle is None:
             raise NotChattingError(NOT_THERE)
         return await self._calls.tool(name, {"handle": handle} | arguments)
+
+    def _open_room(self) -> str | None:
+        return self._room_id if self._is_chatting else None
 
     def _note(self, event: Event) -> None:
         """Let calls from now on go by `event`, since the caller knows of it."""

@@ -39,5 +39,5 @@ if __name__ == "__main__":
         sys.exit("python examples/count_conversations.py NATS_URL [LOG]")
     try:
         asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "chat"))
-    except nats.errors.Error as fault:
+    except (nats.errors.Error, ValueError) as fault:
         sys.exit(f"count_conversations: {fault}: is there such a log, and may this user read it?")

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
-import structlog
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INTERNAL_ERROR,
@@ -47,8 +46,6 @@ from mcp_facade.tools.calls import Caller
 from mcp_facade.tools.lenient import number_in
 from mcp_facade.tools.results import Json, idle_seconds_of, partner_idle_json, waited_json
 from mcp_facade.web.window import ChatWindow
-
-logger = structlog.get_logger(__name__)
 
 LOBBY_URI = "chat://lobby"
 INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
@@ -99,6 +96,7 @@ class Resources:
         self, broker: Broker, sessions: Sessions, window: ChatWindow, notice: OperatorNotice = NO_NOTICE
     ) -> None:
         """Take `notice`, whose fields are in the lobby."""
+        self._log_put_off = broker.log_put_off
         self._writer = broker.writer
         self._replica = broker.replica
         self._presence = broker.presence
@@ -121,7 +119,7 @@ class Resources:
         page = self._window.contents(uri)
         if page is not None:
             return ReadResourceResult(contents=[page], ttl_ms=STATIC_MS, cache_scope="public")
-        with _put_off_if_unavailable():
+        with self._put_off_if_unavailable():
             payload = self._lobby() if uri == LOBBY_URI else await self._inbox(ctx, uri)
         text = msgspec.json.encode(payload).decode()
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type=JSON_TYPE, text=text)])
@@ -129,13 +127,13 @@ class Resources:
     async def subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
         """Announce growth of the inbox on the stream of a 2025 session."""
         uri = str(params.uri)
-        with _put_off_if_unavailable():
+        with self._put_off_if_unavailable():
             caller = await self._owner(ctx, uri)
         session = exchange_of(ctx).session
         assert session is not None, "2026-07-28 has no resources/subscribe"
         if self._reads.is_attended(caller.connection_id):
             raise MCPError(INVALID_PARAMS, INBOX_OF_A_WINDOW)
-        with self._presence.call(caller.connection_id), _put_off_if_unavailable():
+        with self._presence.call(caller.connection_id), self._put_off_if_unavailable():
             await self._sessions.refresh(session)
             session.bind(*caller)
             if not session.subscribe(uri, *caller):
@@ -147,7 +145,7 @@ class Resources:
         """Stop announcing; unknown subscriptions are no error."""
         session = exchange_of(ctx).session
         assert session is not None
-        with _put_off_if_unavailable():
+        with self._put_off_if_unavailable():
             await self._sessions.refresh(session)
         session.unsubscribe(str(params.uri))
         await self._sessions.keep(session)
@@ -219,16 +217,15 @@ class Resources:
             raise MCPError(code, RESOURCE_NOT_FOUND, {"uri": uri})
         raise MCPError(code, INBOX_NOT_FOUND)
 
+    @contextmanager
+    def _put_off_if_unavailable(self) -> Iterator[None]:
+        """Answer `unavailable` if the log does not answer.
 
-@contextmanager
-def _put_off_if_unavailable() -> Iterator[None]:
-    """Answer `unavailable` if the log does not answer.
-
-    Raises:
-        MCPError: it does not.
-    """
-    try:
-        yield
-    except LogUnavailableError as error:
-        logger.warning("resource_put_off", reason=str(error))
-        raise MCPError(INTERNAL_ERROR, REFUSALS["unavailable"]) from None
+        Raises:
+            MCPError: it does not.
+        """
+        try:
+            yield
+        except LogUnavailableError as error:
+            self._log_put_off("resource_put_off", error)
+            raise MCPError(INTERNAL_ERROR, REFUSALS["unavailable"]) from None

@@ -17,8 +17,6 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import structlog
-
 from broker.broker import Broker
 from broker.clock import Timer, sleep_until
 from broker.questions import Questions, retrieve
@@ -28,8 +26,6 @@ from mcp_facade.session import Session
 from mcp_facade.session_notes import SessionNotes
 from mcp_facade.session_record import ENDED
 from mcp_facade.session_tokens import NONCE_BYTES, RANDOM_BYTES, SessionToken, TokenSealer
-
-logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -51,6 +47,7 @@ class Sessions:
         self._replica = broker.replica
         self._metrics = broker.metrics
         self._in_background = broker.in_background
+        self._log_put_off = broker.log_put_off
         self._records = broker.log.session_records
         self._tokens = TokenSealer(self._records.secret)
         self._age_max_ms = age_max_ms
@@ -169,7 +166,7 @@ class Sessions:
         try:
             await self.refresh(session)
         except LogUnavailableError as error:
-            logger.warning("session_put_off", reason=str(error))
+            self._log_put_off("session_put_off", error)
             return False
         return True
 
@@ -180,7 +177,7 @@ class Sessions:
         except LogUnavailableError as error:
             session.changes = {**changes, **session.changes}
             session.has_news = session.has_news or has_news
-            logger.warning("session_put_off", reason=str(error))
+            self._log_put_off("session_put_off", error)
         else:
             if has_news and self._notes is not None:
                 self._notes.tell_change(session)

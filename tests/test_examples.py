@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -107,6 +108,17 @@ def test_another_program_counts_conversations() -> None:
     first, second = asyncio.run(asyncio.wait_for(counted(), 60))
     assert first == 1
     assert second in (1, 2)  # the hour may have changed
+
+
+@pytest.mark.parametrize("name", ["other", "a log"])
+def test_a_count_of_no_log_ends_with_one_line(name: str) -> None:
+    """It is not there, or its name is none."""
+    url = f"nats://127.0.0.1:{nats.nats_server().port}"
+    program = [sys.executable, str(EXAMPLES / "count_conversations.py"), url, name]
+    ended = subprocess.run(program, capture_output=True, text=True, check=False, timeout=30)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("is there such a log, and may this user read it?")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import functools
 import inspect
 import linecache
 import sys
@@ -38,6 +39,8 @@ class BranchLog:
 
     def __init__(self, function: Callable[..., object]) -> None:
         """Note nothing of a function that is not written in Python."""
+        while isinstance(function, functools.partial):
+            function = function.func
         code = getattr(inspect.unwrap(function), "__code__", None) or getattr(type(function).__call__, "__code__", None)
         self._file: str | None = code.co_filename if code is not None else None
         self._steps: dict[CodeType, Steps] = {}

@@ -23,7 +23,7 @@ from broker.testing import strategies
 from broker.testing.checked_matching import override_matchings
 from broker.testing.checker import Counterexample, history_lines
 from broker.testing.failed_log import write_failed_log
-from broker.testing.machine_case import MachineTestCase, branches_of
+from broker.testing.machine_case import MachineTestCase, run_of
 from broker.testing.system_under_test import BrokenPromiseError, Outcome, SystemUnderTest
 from broker.testing.systems import CoreSystem, System
 from broker.verification.safe_text import safe_repr
@@ -124,7 +124,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self._cursors: dict[ConnectionId, int] = {}
         self.under_test: list[SystemUnderTest] = []
         with ExitStack() as opened:
-            checked = opened.enter_context(override_matchings(type(self).matching, branches_of(type(self))))
+            checked = opened.enter_context(override_matchings(type(self).matching, *run_of(type(self))))
             for number, make in enumerate(type(self).systems):
                 system = make()
                 opened.callback(system.close)

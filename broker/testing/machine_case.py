@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis.stateful import RuleBasedStateMachine, TestCaseProperty
 
 from broker.testing.branches import BranchLog, UntriedBranchWarning
-
-_RUNNING: dict[type, BranchLog] = {}
-"""The branches of the matchings of machines whose test case runs now."""
+from broker.testing.checked_matching import AskedBefore
 
 
-def branches_of(machine: type) -> BranchLog | None:
-    """Return where to note the branches of a machine's matching; `None` if its test case does not run."""
-    return _RUNNING.get(machine)
+class MatchingRun(NamedTuple):
+    """The notes about a machine's matching over all examples of a run."""
+
+    branches: BranchLog | None = None
+    asked_before: AskedBefore | None = None
+
+
+_RUNNING: dict[type, MatchingRun] = {}
+"""The notes about the matchings of machines whose test case runs now."""
+
+
+def run_of(machine: type) -> MatchingRun:
+    """Return where to note what a machine's matching does; empty if its test case does not run."""
+    return _RUNNING.get(machine, MatchingRun())
 
 
 class MachineTestCase(TestCaseProperty):
@@ -36,7 +45,8 @@ def _with_warning(plain: Any, kind: Any) -> Any:
         if kind.matching is None:
             plain.runTest(self)
             return
-        branches = _RUNNING[kind] = BranchLog(kind.matching)
+        branches = BranchLog(kind.matching)
+        _RUNNING[kind] = MatchingRun(branches, AskedBefore())
         try:
             plain.runTest(self)
         finally:

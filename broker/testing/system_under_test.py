@@ -146,10 +146,10 @@ class SystemUnderTest:
             observation = act()
             if self._matching is not None and self._matching.fault is not None:
                 raise self._matching.fault
+            for commit in observation.commits:
+                self._check_commit(commit)
         except IllegalChoiceError as error:
             self._fail(3, str(error), command)
-        for commit in observation.commits:
-            self._check_commit(commit)
         self._check_received(observation)
         if self.system.state != self.state:
             self._fail(6, "the live state is not what folding the log gives")
@@ -161,6 +161,9 @@ class SystemUnderTest:
         self.commits.append(commit)
         counterexample = self._checker.check(commit)
         if counterexample is not None:
+            if self._matching is not None and self._matching.fault is not None:  # which is why it was decided otherwise
+                self.commits.pop()
+                raise self._matching.fault
             raise BrokenPromiseError(msgspec.structs.replace(counterexample, history=self.commits))
         for event in commit.events:
             if isinstance(event, RoomOpened):

@@ -69,6 +69,8 @@ def parse(url: str) -> Address:
     if not _NAME.fullmatch(name):
         raise _malformed(f"has the name {name!r}; a name is 1 to 32 of a-z, 0-9 and '-'")
     credentials, _, hosts = parts.netloc.rpartition("@")
+    if "," in credentials.partition("@")[2]:
+        raise _malformed("has a user at several hosts; write it once, before the first host")
     user, password, token = _credentials(credentials)
     return Address(
         name,

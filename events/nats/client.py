@@ -20,8 +20,8 @@ from events.nats.credentials import Credentials, read_credentials
 from events.nats.errors import ERRORS, INBOX, at_start, is_cut_off, rights_of, unavailable
 
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 5.0
-"""The longest wait for an answer."""
+ANSWER_SECONDS = 4.0
+"""The longest wait for an answer; shorter than a broker's for a probe of its log, so that readiness has the reason."""
 
 CLOSE_SECONDS = 1.0
 """The longest wait for an orderly end when a log is closed."""
@@ -48,6 +48,9 @@ class Connection:
         self._is_connecting = True
         self.refusal: str | None = None
         """The last thing that the server did not permit. It does not say to which call that belongs."""
+        self.refusals = 0
+        """The number of such things."""
+        self._ending: asyncio.Future[None] | None = None
 
     async def connect(self, address: Address, server: str) -> None:
         """Connect to `server`. Raises `ERRORS`."""
@@ -122,9 +125,15 @@ class Connection:
         """
         if self._is_connecting:
             raise error
-        if "permissions violation" in str(error).lower():
-            # The library has put the subject in lower case, in which it is another one.
-            self.refusal = f"a right to {'publish' if 'publish' in str(error).lower() else 'subscribe'} is missing"
+        text = str(error).lower()  # the library has put the subject in lower case, in which it is another one
+        if "permissions violation" not in text:
+            return
+        may_not_publish = "violation for publish" in text
+        self.refusal = f"a right to {'publish' if may_not_publish else 'subscribe'} is missing"
+        self.refusals += 1
+        if not may_not_publish:
+            # The server has dropped a subscription, and does not take it back with the right.
+            self._ending = asyncio.ensure_future(self.close())
 
     def _check_tls(self, address: Address) -> None:
         info = self.nats._server_info  # noqa: SLF001  # nothing public says if the server asked for TLS
@@ -183,6 +192,7 @@ async def connect(address: Address) -> Connection:
             raise last
         return found.pop(0)
     finally:
+        del last  # an error holds its frames, and this frame would hold the error
         for connection in found:
             await connection.close()
 
@@ -204,7 +214,6 @@ class Client:
     def __init__(self, address: Address, on_open: Callable[[Nats], Awaitable[None]] | None = None) -> None:
         """`on_open` is called with each new connection, before it is used."""
         self._address = address
-        self._rights = rights_of(address.name)
         self._on_open = on_open
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
@@ -245,16 +254,15 @@ class Client:
                 server may have carried it out.
         """
         connection = await self.connection()
-        refusal = connection.refusal
+        refusals = connection.refusals if not connection.is_closed else 0
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await alone(call(connection.nats), until=connection.closed)
         except ERRORS as error:
             if len(self._address.servers) > 1 and is_cut_off(error):
                 await connection.close()  # the next call looks for another server
-            if connection.refusal is not refusal:
-                raise LogUnavailableError(f"NATS refuses: {connection.refusal}; {self._rights}") from error
-            raise unavailable(error) from error
+            is_refused = connection.refusals != refusals
+            raise failed(connection if is_refused else None, error, self._address) from error
 
     async def _connected(self) -> Connection:
         async with self._connecting:
@@ -274,6 +282,13 @@ class Client:
         self._is_closed = True
         if self._connection is not None:
             await self._connection.close()
+
+
+def failed(connection: Connection | None, error: BaseException, address: Address) -> LogUnavailableError:
+    """Return the error for a failed call; with a broker's rights, if `connection` misses one of them."""
+    if connection is None or connection.refusal is None:
+        return unavailable(error)
+    return LogUnavailableError(f"NATS refuses: {connection.refusal}; {rights_of(address.name)}")
 
 
 async def alone(work: Awaitable[T], *, until: asyncio.Future[None] | None = None) -> T:

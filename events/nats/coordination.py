@@ -7,18 +7,16 @@ import secrets
 from collections.abc import AsyncIterator
 from datetime import datetime
 
+from nats.aio.client import Client as Nats
 from nats.errors import ConnectionClosedError
 from nats.js import JetStreamContext
-from nats.js.errors import KeyWrongLastSequenceError
 
 from events.coordination import NOTE_BYTES_MAX
 from events.log import LogUnavailableError
+from events.nats import meta
 from events.nats.address import Address
-from events.nats.client import ANSWER_SECONDS, Client, Connection, alone, connect
+from events.nats.client import ANSWER_SECONDS, Client, Connection, alone, connect, failed
 from events.nats.errors import ERRORS, unavailable
-
-EPOCH_KEY = "epoch"
-"""The key of the epoch in the bucket `META`."""
 
 
 def new_epoch() -> str:
@@ -67,7 +65,7 @@ class NatsCoordination:
             except ERRORS as error:
                 if self._is_closed:
                     return
-                raise unavailable(error) from error
+                raise failed(connection, error, self._address) from error
         finally:
             self._begin(begun)
             if watching is not None:
@@ -96,16 +94,11 @@ class NatsCoordination:
     async def renew_epoch(self, was: str) -> None:
         """Give the log a new epoch; see `Coordination.renew_epoch`."""
 
-        async def renew(js: JetStreamContext) -> None:
-            meta = await js.key_value(self._address.layout.meta_bucket)
-            entry = await meta.get(EPOCH_KEY)
-            if entry.value == was.encode():
-                try:
-                    await meta.update(EPOCH_KEY, new_epoch().encode(), last=entry.revision)
-                except KeyWrongLastSequenceError:
-                    return  # another broker was first
+        async def renew(nats: Nats) -> None:
+            new = new_epoch().encode()  # unless another broker was first
+            await meta.change(nats, self._address.layout, meta.EPOCH, lambda old: new if old == was.encode() else None)
 
-        await self._client.run(renew)
+        await self._client.ask(renew)
 
     async def close(self) -> None:
         """End the subscribers."""

@@ -18,9 +18,9 @@ from events.ids import CommitId, Position
 from events.known_commits import KnownCommits
 from events.nats import meta
 from events.nats.client import retrieve
-from events.nats.errors import NO_LEADER, LogGoneError, damaged
+from events.nats.errors import NO_LEADER, NO_STREAM, LogGoneError, damaged
 from events.nats.layout import COMMIT_HEADER, Layout
-from events.nats.requests import NO_STREAM, PAGE_BYTES, api, page, stored
+from events.nats.requests import PAGE_BYTES, api, page, stored
 
 STAND_INS_AT_ONCE = 200
 

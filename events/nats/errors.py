@@ -17,7 +17,11 @@ ERRORS = (errors.Error, OSError, EOFError, TimeoutError, asyncio.InvalidStateErr
 
 GONE = "the log is gone from NATS; restore it, or start again"
 RESTORE = "restore it from a backup"
+MISSING = "a stream of the log is missing in NATS; a broker makes it anew, unless it is that of the commits"
 NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
+
+NO_STREAM = 10059
+"""The server's code for a stream that is missing."""
 
 NO_LEADER = 10008
 """The server's code for a cluster without a leader, as far as it knows."""
@@ -62,6 +66,19 @@ def unavailable(error: BaseException) -> LogUnavailableError:
     return LogUnavailableError(reason_of(error))
 
 
+def not_stored(error: LogUnavailableError) -> LogUnavailableError:
+    """Return the error for a failed append.
+
+    A server is silent about a batch beyond a quota, and about a stream that it could not write to; it does not write
+    to such a stream again before its next start.
+    """
+    if not isinstance(error.__cause__, TimeoutError):
+        return error
+    return LogUnavailableError(
+        f"{error}; if its disk or a quota of the account is full, make room, and restart NATS after a full disk"
+    )
+
+
 def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
     """Return the error for a refusal of the first requests: unusable, if waiting does not help."""
     if _refuses_credentials(error):
@@ -69,7 +86,10 @@ def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
             "NATS refuses the user, the password, the token or the file of creds= in the log's URL; check them"
         )
     if isinstance(error, ssl.SSLError):
-        return UnusableLogError(f"no TLS with NATS ({_tls_fault(error)}); check the certificates, and ssl_ca_certs=")
+        return UnusableLogError(
+            f"no TLS with NATS ({_tls_fault(error)}); check the certificates; with an authority of your own, write tls://"
+            " and ssl_ca_certs=FILE in the log's URL"
+        )
     if isinstance(error, errors.SecureConnWantedError):
         return UnusableLogError("NATS here does not speak TLS; write nats:// in the log's URL, or turn TLS on there")
     if isinstance(error, APIError) and error.err_code in (10039, 10076):
@@ -82,17 +102,15 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, ServiceUnavailableError | NoStreamResponseError | errors.NoRespondersError):
         return "JetStream does not answer: it has no leader now, or is not enabled, or the stream is missing"
     if isinstance(error, APIError):
-        return f"NATS refuses: {_short(error.description or error)}"
+        return MISSING if error.err_code == NO_STREAM else f"NATS refuses: {_short(error.description or error)}"
     if isinstance(error, errors.TimeoutError | TimeoutError):
         return "NATS does not answer in time"
     if _refuses_credentials(error):
         return "NATS refuses the user, the password or the token"
     if isinstance(error, ssl.SSLError):
         return f"no TLS with NATS ({_tls_fault(error)})"
-    if isinstance(error, socket.gaierror) and error.strerror:
-        return f"NATS can't be reached: {error.strerror}"
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return f"NATS can't be reached: {os.strerror(error.errno)}"  # asyncio's own text has the host in it
+    if isinstance(error, OSError):
+        return f"NATS can't be reached: {_network_fault(error)}"
     if isinstance(error, errors.MaxPayloadError):
         return "NATS refuses: a message is larger than its max_payload"
     if type(error) is errors.Error:  # in the server's own words
@@ -111,6 +129,17 @@ def _refuses_credentials(error: BaseException) -> bool:
     return isinstance(error, errors.AuthorizationError | errors.InvalidUserCredentialsError) or (
         type(error) is errors.Error and any(text in str(error).lower() for text in _CREDENTIALS)
     )
+
+
+def _network_fault(error: OSError) -> str:
+    """Return why there is no connection; asyncio's own text has the host in it."""
+    if isinstance(error, socket.gaierror) and error.strerror:
+        return error.strerror
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, ConnectionResetError):
+        return "it ends the connection; there may be too many (max_connections)"
+    return "no connection"
 
 
 def _tls_fault(error: ssl.SSLError) -> str:

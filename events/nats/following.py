@@ -19,9 +19,9 @@ from events.ids import Position
 from events.known_commits import KnownCommits
 from events.log import LogRolledBackError
 from events.nats.address import Address
-from events.nats.client import Connection, alone, connect
+from events.nats.client import Connection, alone, connect, failed
 from events.nats.entries import Entry, commits_known, entry_of, last_position, read_page
-from events.nats.errors import ERRORS, LogGoneError, unavailable
+from events.nats.errors import ERRORS, LogGoneError
 from events.nats.layout import Layout
 from events.nats.requests import api
 
@@ -71,7 +71,7 @@ class Followers:
             except ERRORS as error:
                 if self._is_closed:
                     return
-                raise unavailable(error) from error
+                raise failed(connection, error, self._address) from error
         finally:
             if connection is not None:
                 self._connections.discard(connection)

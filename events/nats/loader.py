@@ -15,6 +15,7 @@ from events.log import Conflict, LogRolledBackError, LogUnavailableError, Snapsh
 from events.nats import meta
 from events.nats.address import Address
 from events.nats.client import Client
+from events.nats.errors import not_stored
 from events.nats.layout import COMMIT_HEADER
 from events.nats.requests import (
     EXPECTED_SEQUENCE,
@@ -49,7 +50,10 @@ class NatsLoader:
         for start in range(0, len(lines), LINES_AT_ONCE):
             await self._check()
             end = start + LINES_AT_ONCE
-            await self._client.ask(partial(self._store, commits[start:end], lines[start:end]))
+            try:
+                await self._client.ask(partial(self._store, commits[start:end], lines[start:end]))
+            except LogUnavailableError as error:
+                raise not_stored(error) from error.__cause__
             self._tip = commits[start:end][-1].tip
         return self._tip
 

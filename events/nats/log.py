@@ -6,7 +6,7 @@ has a connection for appends and turns, one for reads and one for chores; each f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 
@@ -33,12 +33,13 @@ from events.nats.appending import Late, append
 from events.nats.client import Client
 from events.nats.coordination import NatsCoordination
 from events.nats.entries import commits_known
-from events.nats.errors import LogGoneError
+from events.nats.errors import LogGoneError, not_stored
 from events.nats.following import Followers
 from events.nats.requests import EXPECTED_SEQUENCE, ROLLUP, WRONG_SEQUENCE, Draft, publish
 from events.nats.session_records import NatsSessionRecords
 from events.nats.snapshots import Snapshots
 from events.nats.turns import TurnNotes, Turns
+from events.nats.upkeep import Upkeep
 
 READ_AT_ONCE = 1_000
 RECORDS_PER_MESSAGE = 1_000
@@ -52,6 +53,8 @@ class Opened(msgspec.Struct, frozen=True):
     base: Tip
     redacted_to: Position
     survives: str
+    values: Mapping[str, bytes]
+    """All of the bucket `META`, to be put back if they are lost."""
 
 
 class NatsLog:
@@ -81,12 +84,14 @@ class NatsLog:
         self._snapshots = Snapshots(layout, self._aside, codec)
         self.coordination = NatsCoordination(address, self._aside)
         self.session_records = NatsSessionRecords(opened.secret, layout, self._aside)
+        self._upkeep = Upkeep(layout, self._aside, opened.values)
         self.is_contended = False
 
-    async def connect(self) -> None:
-        """Connect early for quick first calls. Raises `LogUnavailableError`."""
+    async def begin(self) -> None:
+        """Connect early for quick first calls, and begin to look after the streams. Raises `LogUnavailableError`."""
         await self._writing.connection()
         await self._reading.connection()
+        self._upkeep.start()
 
     @property
     def base(self) -> Tip:
@@ -101,12 +106,15 @@ class NatsLog:
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
         """Store `commits`, all or none; see `EventLog.append`. It passes on the turn, if this log has it."""
         assert not commits or commits[-1].position == expected.position + len(commits)
+        self._upkeep.check()
         has_turn = self._turns.has_one
         self._known.add(commits)
         try:
             found = await self._writing.ask(lambda nats: append(nats, self._layout, commits, expected))
         except LogGoneError as error:
             raise LogRolledBackError(str(error)) from error
+        except LogUnavailableError as error:
+            raise not_stored(error) from error.__cause__
         finally:
             self._turns.pass_on()
         if isinstance(found, Late):
@@ -137,6 +145,7 @@ class NatsLog:
 
     async def tip(self) -> Tip:
         """Return the last commit's tip; see `EventLog.tip`."""
+        self._upkeep.check()
         return await self._reading.ask(lambda nats: entries.tip(nats, self._layout))
 
     def turn(self, after: Position) -> AbstractAsyncContextManager[Sequence[Commit]]:
@@ -206,6 +215,7 @@ class NatsLog:
 
     async def probe(self) -> None:
         """Try an impossible append, and write an empty value; see `EventLog.probe`."""
+        self._upkeep.check()
         await self._writing.ask(self._probe)
 
     async def _probe(self, nats: Nats) -> None:
@@ -223,6 +233,7 @@ class NatsLog:
         await self._followers.close()
         await self.coordination.close()
         await self._turns.close()
+        await self._upkeep.close()
         for client in (self._writing, self._reading, self._aside):
             await client.close()
 

@@ -14,7 +14,7 @@ from events.nats.errors import damaged
 from events.nats.layout import Layout
 from events.nats.requests import EXPECTED_SUBJECT_SEQUENCE, WRONG_SEQUENCE, Draft, publish, stored
 
-FORMAT, SECRET, LOADING = "format", "secret", "loading"
+FORMAT, EPOCH, SECRET, LOADING = "format", "epoch", "secret", "loading"
 BASE = "base"
 """The key of the last trimmed commit's tip."""
 
@@ -26,6 +26,9 @@ RECORDED_AFTER = "recorded_after"
 """The key of the position up to which commits were loaded, without their deliveries."""
 
 PROBE = "probe"
+
+KEPT = (EPOCH, SECRET, BASE, REDACTED_TO, SNAPSHOTS_FROM, RECORDED_AFTER, FORMAT)
+"""The keys of a log in use. The format is the last one: with it, the others count."""
 
 _decode_tip = msgspec.json.Decoder(Tip).decode
 
@@ -61,6 +64,12 @@ async def create(nats: Nats, layout: Layout, key: str, value: bytes) -> bytes:
 async def put(nats: Nats, layout: Layout, key: str, value: bytes) -> None:
     """Set `key`."""
     await publish(nats, Draft(_subject(layout, key), value, {}))
+
+
+async def values(nats: Nats, layout: Layout) -> dict[str, bytes]:
+    """Return the values of a log in use, as far as it has them, in the order of `KEPT`."""
+    found = [(key, await get(nats, layout, key)) for key in KEPT]
+    return {key: value for key, value in found if value is not None}
 
 
 async def base(nats: Nats, layout: Layout) -> Tip:

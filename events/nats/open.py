@@ -17,7 +17,7 @@ from events.log import StateCodec, UnusableLogError
 from events.nats import meta
 from events.nats.address import Address, parse
 from events.nats.client import ANSWER_SECONDS, CONNECT_SECONDS, Connection, alone, connect
-from events.nats.coordination import EPOCH_KEY, new_epoch
+from events.nats.coordination import new_epoch
 from events.nats.entries import last_position
 from events.nats.errors import ERRORS, NO_JETSTREAM, at_start, damaged, reader_rights_of, rights_of
 from events.nats.layout import Layout
@@ -49,7 +49,7 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous = "f
     opened = await at_first(address, lambda nats: _open(nats, address, synchronous))
     log = NatsLog(address, codec, opened)
     try:
-        await log.connect()
+        await log.begin()
     except BaseException:
         await log.close()
         raise
@@ -128,7 +128,7 @@ async def _emptied(nats: Nats, address: Address, token: bytes) -> None:
     if await last_position(nats, layout) > 0:
         raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
     await meta.put(nats, layout, meta.LOADING, token)
-    await meta.put(nats, layout, EPOCH_KEY, new_epoch().encode())
+    await meta.put(nats, layout, meta.EPOCH, new_epoch().encode())
     await _make_values(nats, layout)
 
 
@@ -198,7 +198,7 @@ async def _make_values(nats: Nats, layout: Layout) -> None:
         return
     if last > 0:
         raise damaged(f"the bucket {layout.meta_bucket} is empty, and the stream {layout.log_stream} is not")
-    await meta.create(nats, layout, EPOCH_KEY, new_epoch().encode())
+    await meta.create(nats, layout, meta.EPOCH, new_epoch().encode())
     await meta.create(nats, layout, meta.SECRET, secrets.token_hex(SECRET_BYTES).encode())
     await meta.create(nats, layout, meta.FORMAT, FORMAT)
 
@@ -209,7 +209,7 @@ async def _opened(nats: Nats, layout: Layout, promise: str) -> Opened:
     Raises:
         UnusableLogError: they are damaged.
     """
-    epoch, secret = [await meta.get(nats, layout, key) or b"" for key in (EPOCH_KEY, meta.SECRET)]
+    epoch, secret = [await meta.get(nats, layout, key) or b"" for key in (meta.EPOCH, meta.SECRET)]
     try:
         return Opened(
             epoch=epoch.decode(),
@@ -217,6 +217,7 @@ async def _opened(nats: Nats, layout: Layout, promise: str) -> Opened:
             base=await meta.base(nats, layout),
             redacted_to=await meta.position(nats, layout, meta.REDACTED_TO),
             survives=promise,
+            values=await meta.values(nats, layout),
         )
     except ValueError as error:
         raise damaged(f"the bucket {layout.meta_bucket} can't be read ({error})") from error

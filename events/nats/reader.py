@@ -20,7 +20,7 @@ from events.nats.address import Address
 from events.nats.client import Client
 from events.nats.entries import Entry
 from events.nats.errors import damaged
-from events.nats.requests import PAGE_BYTES, Message, page, stored
+from events.nats.requests import PAGE_BYTES, JsonObject, Message, page, state_of, stored
 from events.nats.snapshots import Snapshots
 from events.packed_records import RECORDS_AT_ONCE, deliveries_in, deliveries_of, operations_in, operations_since
 from events.store_reader import CLOCKS_DIFFER_MS
@@ -111,6 +111,8 @@ class NatsReader:
         """Return the deliveries of some commits; see `StoreReader.delivery_records`. It reads all that are kept."""
         await self._look_at_base()
         await self.see_recorded_after()
+        if await self._client.ask(self._state_of_deliveries) is None:
+            return []
         found = [
             record
             async for message in self._messages(self._layout.deliveries_stream)
@@ -121,6 +123,8 @@ class NatsReader:
     async def operation_records(self, since_ms: int = 0) -> Sequence[OperationRecord] | None:
         """Return the operation records since a time; see `StoreReader.operation_records`."""
         await self._look_at_base()
+        if await self._client.ask(partial(state_of, stream=self._layout.operations_stream)) is None:
+            return None
         messages = self._messages(self._layout.operations_stream, since_ms - CLOCKS_DIFFER_MS)
         found = [record async for message in messages for record in operations_in(message.data)]
         return operations_since(found, self.base.position, since_ms)
@@ -144,15 +148,23 @@ class NatsReader:
         await self._client.close()
 
     async def see_recorded_after(self) -> None:
-        """Read up to where deliveries may be missing: they were not loaded, or made room for later ones."""
+        """Read up to where deliveries may be missing: they were not loaded, are gone, or made room for later ones."""
         loaded = await self._client.ask(lambda nats: meta.position(nats, self._layout, meta.RECORDED_AFTER))
         self.recorded_after = max(self.recorded_after, loaded)
+        state = await self._client.ask(self._state_of_deliveries)
+        if state is None or (state["messages"] == 0 < state["last_seq"]):  # deleted or purged
+            tip = await self._client.ask(lambda nats: entries.tip(nats, self._layout))
+            self.recorded_after = max(self.recorded_after, tip.position)
+            return
         first = await self._client.ask(self._first_deliveries)
         if first is not None and first.sequence > 1:
             # Those before it are gone. They were of commits that were there when it came, or that it names.
             came_ms = int(datetime.fromisoformat(first.time).timestamp() * 1_000)
             named = [record.position for record in deliveries_in(first.data)]
             self.recorded_after = max(self.recorded_after, await self.position_at(came_ms), *named)
+
+    async def _state_of_deliveries(self, nats: Nats) -> JsonObject | None:
+        return await state_of(nats, self._layout.deliveries_stream)
 
     async def _first_deliveries(self, nats: Nats) -> Message | None:
         request = {"seq": 1, "next_by_subj": self._layout.deliveries_subject}

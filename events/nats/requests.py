@@ -19,6 +19,7 @@ from nats.errors import ConnectionClosedError, Error, NoRespondersError
 from nats.js.errors import APIError, NotFoundError
 
 from events.nats import client
+from events.nats.errors import NO_STREAM
 
 JsonObject = dict[str, Any]
 
@@ -28,7 +29,6 @@ PAGE_BYTES = 4 * 1_048_576
 BATCH_MESSAGES_MAX = 1_000
 """The most messages of an atomic batch."""
 
-NO_STREAM = 10059
 NO_CLUSTER = 10074
 """The server's code for several replicas on a single server."""
 
@@ -123,12 +123,31 @@ async def stored(nats: Nats, stream: str, request: Mapping[str, Any]) -> Message
     return Message(found["seq"], {name: value.strip() for name, _, value in lines}, data, found["time"])
 
 
+async def state_of(nats: Nats, stream: str) -> JsonObject | None:
+    """Return the state of `stream`, such as the number of its messages; `None` if it is missing."""
+    answer = await _info(nats, stream)
+    return None if answer is None else answer["state"]
+
+
+async def _info(nats: Nats, stream: str, request: Mapping[str, Any] | None = None) -> JsonObject | None:
+    try:
+        return await api(nats, f"STREAM.INFO.{stream}", request)
+    except NotFoundError as error:
+        if error.err_code != NO_STREAM:
+            raise
+        return None
+
+
 async def subjects(nats: Nats, stream: str, pattern: str) -> list[str]:
-    """Return the subjects of the messages of `stream`, as far as they match. A server answers with 100,000 at once."""
+    """Return the subjects of the messages of `stream`, as far as they match; none if the stream is missing.
+
+    A server answers with 100,000 at once.
+    """
     found: list[str] = []
     while True:
-        request = {"subjects_filter": pattern, "offset": len(found)}
-        answer = await api(nats, f"STREAM.INFO.{stream}", request)
+        answer = await _info(nats, stream, {"subjects_filter": pattern, "offset": len(found)})
+        if answer is None:
+            return []
         some = answer["state"].get("subjects") or {}
         found += some
         if not some or len(found) >= answer.get("total", 0):

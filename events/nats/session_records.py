@@ -101,7 +101,10 @@ class NatsSessionRecords:
             message = await js.get_last_msg(self._stream, subject)
         except NotFoundError:
             return {}, 0
-        return _decode(message.data or b"\x80"), message.seq or 0
+        try:
+            return _decode(message.data or b"\x80"), message.seq or 0
+        except msgspec.DecodeError:  # another program wrote it
+            return {}, message.seq or 0
 
     async def _write(self, js: JetStreamContext, subject: str, data: bytes, last: int) -> bool:
         """Write a record, unless it was changed since `last`; return whether it was written."""

@@ -84,7 +84,20 @@ def check_replicas(stream: str, replicas: int, asked: int) -> None:
 
 def fault_of(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """Return the first setting of a stream with another value than wanted; `None` if there is none."""
-    for name, value in {**_PLAIN, **wanted}.items():
+    return _first_fault(found, {**_PLAIN, **wanted})
+
+
+def dropping_fault_of(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Return the first setting for which a server drops stored messages; `None` if there is none."""
+    names = ["retention", "max_age", "max_msgs_per_subject"]
+    if found["discard"] != "new":
+        names += ["max_msgs", "max_bytes"]
+    settings = {**_PLAIN, **wanted}
+    return _first_fault(found, {name: settings[name] for name in names})
+
+
+def _first_fault(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    for name, value in wanted.items():
         if (found.get(name) or None) != (value or None):
             return f"{name} {_text(found.get(name))} instead of {_text(value)}"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nats.aio.client import Client as Nats
@@ -11,9 +11,10 @@ from nats.js.errors import APIError, NotFoundError
 
 from events.log import UnusableLogError
 from events.nats import meta
-from events.nats.errors import GONE
+from events.nats.entries import last_position
+from events.nats.errors import GONE, NO_STREAM
 from events.nats.layout import Layout
-from events.nats.requests import NO_CLUSTER, NO_PEERS, NO_STREAM, JsonObject, api
+from events.nats.requests import NO_CLUSTER, NO_PEERS, JsonObject, api
 from events.nats.settings import check_replicas, fault_of
 
 DELIVERY_RECORDS_KEPT = 100_000
@@ -21,6 +22,15 @@ DELIVERY_RECORDS_KEPT = 100_000
 
 OPERATION_MESSAGES_KEPT = 20_000
 """The number of messages with operation records: half of them for refusals, and the rest for the others."""
+
+_REMEDIES: Mapping[int | None, str] = {
+    10027: "; a log needs 8 streams: raise max_streams of the account",
+    10113: "; turn max_bytes_required off for the account",
+}
+"""By the server's code for a refusal to make a stream."""
+
+Configs = Mapping[str, Mapping[str, Any] | None]
+"""The settings of streams by their names; `None` for a missing one."""
 
 
 def wanted_streams(layout: Layout) -> Mapping[str, JsonObject]:
@@ -63,22 +73,39 @@ async def make_streams(nats: Nats, layout: Layout, replicas: int) -> int:
         APIError: the servers refuse to make them.
     """
     wanted = wanted_streams(layout)
-    found = dict(zip(wanted, await asyncio.gather(*(_config(nats, name) for name in wanted)), strict=True))
-    for name, config in found.items():
-        if config is not None and (fault := fault_of(config, wanted[name])) is not None:
-            raise UnusableLogError(
-                f"NATS has a stream {name} that is no log of this program ({fault}); name another log: ?name="
-            )
+    found = await configs_of(nats, wanted)
+    for name, fault in faults_of(found, wanted).items():
+        if await _has_format(nats, layout, found):
+            raise UnusableLogError(f"the stream {name} was changed ({fault}); set it back: nats stream edit")
+        raise UnusableLogError(
+            f"NATS has a stream {name} that is no log of this program ({fault}); name another log: ?name="
+        )
     kept = {name: replicas if config is None else config["num_replicas"] for name, config in found.items()}
     for name, count in kept.items():
         check_replicas(name, count, replicas)
-    has_values = found[f"KV_{layout.meta_bucket}"] is not None
-    if has_values and found[layout.log_stream] is None and await meta.get(nats, layout, meta.FORMAT) is not None:
+    if found[layout.log_stream] is None and await _has_format(nats, layout, found):
         raise UnusableLogError(f"{GONE}, with another name: ?name=")
-    for name, config in found.items():
-        if config is None:
-            await _make(nats, name, {**wanted[name], "num_replicas": replicas})
+    await make_missing(nats, layout, found, replicas)
     return min(kept.values())
+
+
+async def _has_format(nats: Nats, layout: Layout, found: Configs) -> bool:
+    """Return whether there is a log of this program, or was one."""
+    return found[f"KV_{layout.meta_bucket}"] is not None and await meta.get(nats, layout, meta.FORMAT) is not None
+
+
+async def make_missing(nats: Nats, layout: Layout, found: Configs, replicas: int) -> list[str]:
+    """Make the streams that have no settings in `found`; return their names. Raises as `make_streams`."""
+    wanted = wanted_streams(layout)
+    missing = [name for name, config in found.items() if config is None]
+    is_new = found[layout.log_stream] is None or found[f"KV_{layout.meta_bucket}"] is None
+    if layout.deliveries_stream in missing and not is_new:
+        # The deliveries of its commits are lost, and not missing.
+        last = await last_position(nats, layout)
+        await meta.raise_position(nats, layout, meta.RECORDED_AFTER, last)
+    for name in missing:
+        await _make(nats, name, {**wanted[name], "num_replicas": replicas})
+    return missing
 
 
 async def delete_streams(nats: Nats, layout: Layout) -> None:
@@ -91,6 +118,18 @@ async def delete_streams(nats: Nats, layout: Layout) -> None:
             await api(nats, f"STREAM.DELETE.{name}")
         except NotFoundError:
             continue
+
+
+def faults_of(found: Configs, wanted: Mapping[str, JsonObject]) -> Mapping[str, str]:
+    """Return the streams with other settings than wanted, and the first of these."""
+    there = {name: config for name, config in found.items() if config is not None}
+    return {name: fault for name, config in there.items() if (fault := fault_of(config, wanted[name])) is not None}
+
+
+async def configs_of(nats: Nats, names: Iterable[str]) -> Configs:
+    """Return the settings of streams by their names; `None` for a missing one."""
+    names = list(names)
+    return dict(zip(names, await asyncio.gather(*(_config(nats, name) for name in names)), strict=True))
 
 
 async def _config(nats: Nats, name: str) -> Mapping[str, Any] | None:
@@ -110,4 +149,5 @@ async def _make(nats: Nats, name: str, settings: Mapping[str, Any]) -> None:
     except APIError as error:
         if error.err_code == NO_PEERS or (error.code != 400 and error.err_code != NO_CLUSTER):
             raise  # other servers may come yet
-        raise UnusableLogError(f"NATS refuses to make the stream {name}: {error.description}") from error
+        remedy = _REMEDIES.get(error.err_code, "")
+        raise UnusableLogError(f"NATS refuses to make the stream {name}: {error.description}{remedy}") from error

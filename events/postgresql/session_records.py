@@ -8,12 +8,13 @@ A client chooses a part of a field's name. So any string can be stored, and no r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
 
-from events.log import LogUnavailableError
+from events.log import LogUnavailableError, UnusableLogError
 from events.postgresql.link import Connection, Link
 from events.session_records import Fields
 
@@ -64,14 +65,16 @@ class PostgresqlSessionRecords:
 
     async def expire(self, *, now_ms: int) -> None:
         """See `SessionRecords.expire`. Other calls go on between its statements."""
-        while await self._link.execute(self._expire_sql, now_ms):
-            pass
+        with _no_fault_of_the_log():
+            while await self._link.execute(self._expire_sql, now_ms):
+                pass
 
     async def _run(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `work`.
 
         Raises:
-            LogUnavailableError: the server does not answer, or takes a value for malformed.
+            LogUnavailableError: the server does not answer, takes a value for malformed, or lacks the table or a right
+                to it. The commits may be there nevertheless.
         """
 
         async def guarded(connection: Connection) -> T:
@@ -80,7 +83,17 @@ class PostgresqlSessionRecords:
             except asyncpg.DataError as error:
                 raise LogUnavailableError(f"a session's record can't be stored ({type(error).__name__})") from error
 
-        return await self._link.run(guarded)
+        with _no_fault_of_the_log():
+            return await self._link.run(guarded)
+
+
+@contextmanager
+def _no_fault_of_the_log() -> Iterator[None]:
+    """Let a missing table or right be no answer: it passes once the operator has put it back."""
+    try:
+        yield
+    except UnusableLogError as error:
+        raise LogUnavailableError(str(error)) from error
 
 
 def _bytes(name: str) -> bytes:

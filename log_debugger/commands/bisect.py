@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from events.commit import BrokenChainError
 from events.ids import Position
 from log_debugger.reading.dumps import LOG_HELP
-from log_debugger.reading.filter_fields import RISING
+from log_debugger.reading.filter_fields import OF_COMMITS, RISING
 from log_debugger.reading.filter_parser import Filter, parse_filter
 from log_debugger.reading.filters import LogContext, add_when_argument
 from log_debugger.reading.iterate import Conversations, conversations_in, iterate
@@ -83,6 +83,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 def first_holding(source: Source, when: Filter, advance: Advance = lambda steps: None) -> BisectResult:
     """Return the first state from the base to the tip that satisfies `when`.
 
+    The base has no commit, so it satisfies no filter about one.
+
     Raises:
         BrokenChainError: a commit on the way was altered, or does not follow the one before.
         UnreadableCommitError: a commit on the way can't be decoded.
@@ -92,14 +94,14 @@ def first_holding(source: Source, when: Filter, advance: Advance = lambda steps:
 
 def _scanned(source: Source, when: Filter, advance: Advance) -> BisectResult:
     state: State = source.base.state
-    if when.holds(state, None):
-        return BisectResult(FirstMatch(state, None, conversations_in(state)), 1)
-    looked_at = 1
+    looked_at = int(not when.names & OF_COMMITS)
+    if looked_at and when.holds(state, None):
+        return BisectResult(FirstMatch(state, None, conversations_in(state)), looked_at)
     for entry in iterate(source, source.tip().position):
         looked_at += 1
         if when.matches(entry.step):
             return BisectResult(FirstMatch(entry.step.after, entry.step, entry.conversations), looked_at)
-        if looked_at % PAGE_COMMITS == 0:
+        if entry.step.after.position % PAGE_COMMITS == 0:
             advance(PAGE_COMMITS)
     return BisectResult(None, looked_at)
 

@@ -134,12 +134,19 @@ def _verdict(parting: Parting, sides: list[_Side]) -> str:
         case "parted" if not parting.common:
             return "they part at the first commit: they are two logs, or one was redacted by log dump --redact"
         case "parted":
-            return f"they part after position {parting.common:,}"
+            redacted = "; they go on at the same times: one was redacted by log dump --redact"
+            return f"they part after position {parting.common:,}{redacted if _are_alike(a, b) else ''}"
         case "equal":
             return f"they are the same up to position {parting.common:,}, where both end"
         case _:
             shorter = a if parting.relation == "a_is_prefix" else b
             return f"they are the same up to position {parting.common:,}, where {shorter.name} ends"
+
+
+def _are_alike(a: _Side, b: _Side) -> bool:
+    """Return true if both go on at the same times: then one was made of the other."""
+    times = [[one["at_ms"] for one in side.next] for side in (a, b)]
+    return bool(times[0]) and times[0] == times[1]
 
 
 def _json(parting: Parting, sides: list[_Side]) -> JsonObject:

@@ -24,7 +24,7 @@ from log_debugger.reading.filters import (
     when_asked,
 )
 from log_debugger.reading.iterate import Conversations
-from log_debugger.reading.operations import notes_matching
+from log_debugger.reading.operations import Notes, notes_matching
 from log_debugger.reading.own_acts import newest_own_act
 from log_debugger.reading.room_messages import conversations_counted
 from log_debugger.reading.sources import Source, open_source
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     when = when_asked(options)
     with closing(open_source(options.log)) as source:
         start_ms = start_of(source)
-        last = position_asked(source, options.to, options.at)
+        last, until_ms = position_asked(source, options.to, options.at)
         if options.step:
             from log_debugger.telling.stepper import step_through  # slow to import
 
@@ -90,7 +90,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             if options.state_only:
                 _print_state(source, last, printer, terminal)
             else:
-                _print_log(source, last, printer, terminal, commit_filter, log.unwanted(commit_filter))
+                notes = notes_matching(source, commit_filter, until_ms)
+                _print_log(source, last, printer, terminal, commit_filter, notes, log.unwanted(commit_filter))
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()  # before the error message, if both go to one terminal
             raise
@@ -122,6 +123,7 @@ def _print_log(
     printer: CommitPrinter,
     terminal: Terminal,
     commit_filter: CommitFilter,
+    notes: Notes,
     unwanted: Sequence[Stretch],
 ) -> None:
     """Print the commits that match, then the state."""
@@ -129,7 +131,6 @@ def _print_log(
     shown = 0
     if base.position:
         printer.base(base)
-    notes = notes_matching(source, commit_filter)
     # If every commit is printed, the lines themselves show the progress.
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:

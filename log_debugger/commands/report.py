@@ -15,7 +15,6 @@ from events.codec import UnreadableCommitError
 from events.commit import Commit
 from events.log import DeliveryRecord, UnusableLogError
 from log_debugger.reading.dumps import LOG_HELP
-from log_debugger.reading.operations import notes_of
 from log_debugger.reading.sources import WEB_SCHEMES, Source, commits, open_source
 from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import page
@@ -51,8 +50,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     ):
         folded = _fold(source, terminal, texts=not options.no_texts)
         delivery_records = _delivery_records(source, folded)
-        notes = notes_of(source.operation_records() or ())
-        data = page_data(_shown(options.log), folded, delivery_records, source.recorded_after or 0, notes)
+        noted = source.operation_records() or ()
+        data = page_data(_shown(options.log), folded, delivery_records, source.recorded_after or 0, noted)
         written = page(data).encode()
         out.write(written)
     name = "the page" if out.is_stdout else options.output

@@ -103,7 +103,9 @@ def _window(source: Source, start: str | None, end: str | None) -> tuple[Positio
         check_position(source, position)
     after, last = asked
     if after >= last and (start is not None or end is not None):
-        raise UsageError(f"there are no commits from position {after} on to {last}: --from has to be before --to")
+        raise UsageError(
+            f"there are no commits after position {after} up to {last}: --from has to be before --to, with one between"
+        )
     return after, last
 
 

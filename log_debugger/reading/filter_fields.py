@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, get_args
+from unicodedata import normalize
 
 from broker.errors import UsageError
 from broker.setting_reader import whole_number
@@ -153,7 +154,7 @@ def _reason(sign: str, value: str) -> Bind:
 
 
 def _text(sign: str, value: str) -> Bind:
-    wanted = value.casefold()
+    wanted = normalize("NFC", value).casefold()  # as a broker stores it
     is_wanted: Callable[[str], bool] = wanted.__eq__ if sign == "==" else lambda text: wanted in text
     return lambda log: lambda state, step: step is not None and any(map(is_wanted, _texts_in(step.commit)))
 
@@ -200,6 +201,9 @@ POLICY_FIELDS: Mapping[str, Field] = {f"policy.{name}": _policy(name) for name i
 ALL_FIELDS: Mapping[str, Field] = {**FIELDS, **POLICY_FIELDS}
 REJECTION = "rejection"
 """A condition without a comparison: the present code would decide otherwise on the stored command."""
+
+OF_COMMITS = frozenset({"text", "person", "room", "type", "reason", "wait", REJECTION})
+"""The names of the parts of a commit; the state at the beginning of a log has none."""
 
 NAMES = (*FIELDS, REJECTION)
 """The names of a filter, but the fields of a policy."""

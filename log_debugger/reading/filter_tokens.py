@@ -53,9 +53,12 @@ OTHER_WORDS: Mapping[str, str] = {
 """Words of other languages, and of people, in the place of a comparison."""
 
 _PLAIN = re.compile(r"\w[\w.:\u00b7-]*", re.ASCII)
+_LETTER = r"(?:[A-Za-z0-9_]|[^\x00-\x7f\s\u2264\u2265\u2260\u2018\u201c\u201d\u201e])"
+"""A character of a word. Beyond ASCII it is each but the signs below: scripts have vowel signs and joiners too."""
 _TOKEN = re.compile(
     r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
-    r"""|(?P<word>[0-9]{4}-[0-9]{2}-[0-9]{2}[ ][0-9]{1,2}:[0-9]{2}[\w.:+-]*|\+?\w[\w.:\u00b7-]*(?:\+[0-9][0-9:]*)?)"""
+    rf"""|(?P<word>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[ ][0-9]{{1,2}}:[0-9]{{2}}[\w.:+-]*"""
+    rf"""|\+?{_LETTER}(?:{_LETTER}|[.:-])*(?:\+[0-9][0-9:]*)?)"""
     r"""|(?P<sign>[<>=!]=|[<>(),])""",
     re.DOTALL,
 )

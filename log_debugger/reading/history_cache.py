@@ -15,7 +15,9 @@ from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
 from log_debugger.reading.deliveries import Deliveries
+from log_debugger.reading.filters import MATCH_ALL
 from log_debugger.reading.iterate import FOLD_ERRORS, Conversations, conversations_after, conversations_in, step_of
+from log_debugger.reading.operations import GrowingNotes, Note
 from log_debugger.reading.short_names import ShortNames, names_of
 from log_debugger.reading.sources import Source, Step
 from log_debugger.reading.times import LogSpan, span_of
@@ -40,6 +42,8 @@ class HistoryCache:
         self.names: ShortNames = names_of(source)
         self.broken: str | None = None  # the fault after `last`, if the log can't be read further
         self._deliveries: Deliveries | None = None
+        self._growing: GrowingNotes | None = None
+        self._notes: dict[Position, list[Note]] = {}
         self._checkpoints: dict[Position, _Checkpoint] = {self.first: (base, conversations_in(base))}
         self._blocks: OrderedDict[Position, list[tuple[Step, Conversations]]] = OrderedDict()
 
@@ -54,6 +58,28 @@ class HistoryCache:
         if self._deliveries is None:
             self._deliveries = Deliveries(self._source, self.last)
         return self._deliveries
+
+    def notes_after(self, position: Position) -> Sequence[Note]:
+        """Return the notes between the commit at `position` and the next one, oldest first."""
+        if self._growing is None:
+            self._growing = GrowingNotes(self._source, MATCH_ALL, self.first)
+            self._take_notes(self._growing)
+        return self._notes.get(position, ())
+
+    def look_for_notes(self) -> bool:
+        """Read the new notes; return true if there are any. They come later than their commits."""
+        if self._growing is None:
+            return False
+        self._growing.look()
+        return self._take_notes(self._growing)
+
+    def _take_notes(self, growing: GrowingNotes) -> bool:
+        new = list(growing.before(self.last + 1))
+        for note in new:
+            self._notes.setdefault(note.record.after, []).append(note)
+        for position in {note.record.after for note in new}:
+            self._notes[position].sort(key=lambda note: note.record.at_ms)
+        return bool(new)
 
     def seek(self, position: Position) -> Iterator[Position]:
         """Fold the blocks before `position`; yield the position reached after each."""

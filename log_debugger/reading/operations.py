@@ -101,15 +101,16 @@ class Notes:
         self._left = deque(sorted([*self._left, *notes], key=lambda note: note.record.after))
 
     def before(self, position: Position) -> Iterator[Note]:
-        """Take the notes that stand before the commit at `position`."""
+        """Take the notes before the commit at `position`."""
         while self._left and self._left[0].record.after < position:
             yield self._left.popleft()
 
 
-def notes_matching(source: Source, commit_filter: CommitFilter) -> Notes:
-    """Return the notes that `commit_filter` lets through."""
+def notes_matching(source: Source, commit_filter: CommitFilter, until_ms: int | None = None) -> Notes:
+    """Return the notes let through by `commit_filter`; none after Unix time `until_ms`, if given."""
     notes = notes_of(source.operation_records() or ())
-    return Notes(note for note in notes if _matches(note, commit_filter))
+    chosen = (note for note in notes if until_ms is None or note.record.at_ms <= until_ms)
+    return Notes(note for note in chosen if _matches(note, commit_filter))
 
 
 def _matches(note: Note, commit_filter: CommitFilter) -> bool:
@@ -121,10 +122,14 @@ def _matches(note: Note, commit_filter: CommitFilter) -> bool:
     return not is_about_commits and commit_filter.connection in (None, note.record.connection_id)
 
 
-def notes_about(source: Source, who: ConnectionId) -> Notes:
-    """Return the notes of the refusals of `who`, and all that are about the broker as a whole."""
+def notes_about(source: Source, who: ConnectionId | None) -> Notes:
+    """Return the notes of the refusals of `who`, or of all known callers, and all about the broker as a whole."""
     notes = notes_of(source.operation_records() or ())
-    return Notes(note for note in notes if note.record.connection_id == who or note.record.kind != "refused")
+    return Notes(note for note in notes if note.record.kind != "refused" or _is_of(note.record, who))
+
+
+def _is_of(refusal: OperationRecord, who: ConnectionId | None) -> bool:
+    return refusal.connection_id is not None and who in (None, refusal.connection_id)
 
 
 class GrowingNotes(Notes):

@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, takewhile
+from unicodedata import normalize
 
 from broker.errors import UsageError
 from broker.verification.safe_text import printable
@@ -112,7 +113,7 @@ class ShortNames:
             known = dict.fromkeys(found[:CANDIDATES_MAX], UNKNOWN)
             known |= {who: name for who, name in self._display_names() if who in known}
             raise UsageError(_ambiguous("connection", "begins with", text, self._people(known), len(found)))
-        by_first_name, called = self._by_display_name(text.casefold())
+        by_first_name, called = self._by_display_name(normalize("NFC", text).casefold())
         if len(called) == 1:
             return ConnectionId(*called)
         if called:

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -31,7 +31,12 @@ _DIGITS_MAX = 15
 _DAY_MS = 86_400_000
 _PARTS = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
 _CLOCK = re.compile(r"([0-9]{1,6}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,3}))?")
-_TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3])(:[0-5][0-9])(:[0-5][0-9](?:\.[0-9]{1,3})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?")
+_WALL_CLOCK = re.compile(
+    r"(?:(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[Tt ](?=.)|$))?"
+    r"(?:(?P<hour>[01]?[0-9]|2[0-3])(?:(?P<minute>:[0-5][0-9])(?:(?P<second>:[0-5][0-9])(?:[.,](?P<part>[0-9]{1,9}))?)?)?"
+    r"(?: ?(?P<zone>[Zz]|UTC|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?))?)?"
+)
+"""A time in an ISO 8601 form, as other programs and the report's page write them."""
 
 
 class LogSpan(NamedTuple):
@@ -51,9 +56,12 @@ class WrittenTime(NamedTuple):
     at_ms: int | None = None  # Unix time
     since_ms: int | None = None  # after the first commit
     of_day_ms: int | None = None  # in UTC
+    is_date: bool = False  # `at_ms` is a midnight
 
     def within(self, span: LogSpan) -> int:
         """Return the time in ms in a log of that span.
+
+        A date is its midnight, even if the log begins later on that day.
 
         Raises:
             UsageError: it is outside the log, or a time of day that comes more than once in it.
@@ -61,7 +69,8 @@ class WrittenTime(NamedTuple):
         if span.start_ms is None:
             raise UsageError(f"the log has no commits, so {printable(self.text)} is outside it")
         found = self._in(span.start_ms)
-        if found < span.start_ms or (span.end_ms is not None and found > span.end_ms):
+        earliest_ms = span.start_ms - _DAY_MS + 1 if self.is_date else span.start_ms
+        if found < earliest_ms or (span.end_ms is not None and found > span.end_ms):
             raise UsageError(self._outside(span.start_ms, span.end_ms))
         if self.of_day_ms is not None and span.end_ms is not None and found + _DAY_MS <= span.end_ms:
             days = f"{timestamp(found)} and {timestamp(found + _DAY_MS)}"
@@ -153,19 +162,20 @@ def _time_after(source: Source, position: Position) -> int | None:
     return None
 
 
-def position_asked(source: Source, to: int | None, at: str | None) -> Position:
-    """Return the position for `--to` or `--at`; the tip if both are `None`.
+def position_asked(source: Source, to: int | None, at: str | None) -> tuple[Position, int | None]:
+    """Return the position for `--to` or `--at`, the tip if both are `None`, and the time for `--at`.
 
     Raises:
         UsageError: the log does not have that position or time, or the time can't be parsed.
     """
     if to is not None:
         check_position(source, to)
-        return to
+        return to, None
     last = source.tip().position
     if at is None:
-        return last
-    return min(last, max(source.base.tip.position, source.position_at(written_time(at).within(span_of(source)))))
+        return last, None
+    at_ms = written_time(at).within(span_of(source))
+    return min(last, max(source.base.tip.position, source.position_at(at_ms))), at_ms
 
 
 def position_of(text: str, span: Callable[[], LogSpan], position_at: Callable[[int], Position]) -> Position:
@@ -227,14 +237,21 @@ def _time(text: str) -> WrittenTime | None:
         since_ms = _clock(text[1:])
         since_ms = duration_ms(text[1:]) if since_ms is None else since_ms
         return WrittenTime(text, since_ms=since_ms) if since_ms is not None else None
-    with suppress(ValueError, OverflowError):  # a zone may be too far off, as +24:00 is
-        if (of_day := _TIME_OF_DAY.fullmatch(text)) is not None:
-            hour, minute, second, zone = of_day.groups("")
-            moment = datetime.fromisoformat(f"1970-01-02T{hour:0>2}{minute}{second}{zone or 'Z'}")
-            return WrittenTime(text, of_day_ms=round(moment.timestamp() * 1_000) % _DAY_MS)
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return WrittenTime(text, at_ms=round(moment.timestamp() * 1_000))
+    return _wall_clock(text)
+
+
+def _wall_clock(text: str) -> WrittenTime | None:
+    found = _WALL_CLOCK.fullmatch(text)
+    if found is None or (found["date"] is None and found["minute"] is None):
+        return None
+    date, hour, minute, second, part, zone = found.groups("")
+    offset = "+00:00" if zone in ("", "Z", "z", "UTC") else zone
+    with suppress(ValueError, OverflowError):  # no such date; a zone beyond the calendar
+        iso = f"{date or '1970-01-02'}T{hour or '0':0>2}{minute or ':00'}{second or ':00'}.{part[:3]:0<3}{offset}"
+        at_ms = round(datetime.fromisoformat(iso).timestamp() * 1_000)
+        if not date:
+            return WrittenTime(text, of_day_ms=at_ms % _DAY_MS)
+        return WrittenTime(text, at_ms=at_ms, is_date=not hour)
     return None
 
 

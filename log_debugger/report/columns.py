@@ -65,6 +65,12 @@ class RoomTable(Table):
     columns = ("id", "first", "second", "first_name", "second_name", "start", "end", "closer", "reason")
 
 
+class RefusalTable(Table):
+    """`moment` is that before the refusal; `times` is above 1 for those that were not noted each."""
+
+    columns = ("moment", "at", "who", "other", "command", "code", "times")
+
+
 class ReportColumns:
     """All columns of a log; grows by one commit at a time. No content of a commit makes it fail."""
 
@@ -82,7 +88,7 @@ class ReportColumns:
         self.said: list[str | int] = []  # a number is the length in bytes of an omitted text
         self.message_ids, self.absent_since, self.drawn = SparseColumn(), SparseColumn(), SparseColumn()
         self.policies, self.connections = SparseColumn(), SparseColumn()  # `connections`: how many are known
-        self.notes, self.forgotten = SparseColumn(), SparseColumn()  # of reports; the number of forgotten names
+        self.notes, self.forgotten = SparseColumn(), SparseColumn()  # of reports; whose names
         self.requeued: list[tuple[int, Position, int]] = []  # moments, with the old place and its time
         self.avoided = SparseColumn()  # by a search for a partner: see `FoldedLog`
         self.waiting_since_ms: list[int] = []  # of the waits in the base
@@ -172,7 +178,7 @@ class ReportColumns:
                     self.notes.add(moment, self._text(note))
             case NamesForgotten(connection_ids=connection_ids):
                 self._row(event)
-                self.forgotten.add(moment, len(connection_ids))
+                self.forgotten.add(moment, [self.people.number(who) for who in connection_ids])
 
     def _row(self, event: Event, a: str | None = None, b: str | None = None, room: int = 0, reason: str = "") -> None:
         told = recipients(event)

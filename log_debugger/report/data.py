@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args
 
@@ -10,11 +11,18 @@ import msgspec
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
-from events.log import DeliveryRecord
+from events.log import DeliveryRecord, OperationRecord
 from events.policy import MatchingName
 from log_debugger.reading.iterate import FOLD_ERRORS
-from log_debugger.reading.operations import Note
-from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns
+from log_debugger.reading.operations import (
+    RECORD_DELAY_MS_MAX,
+    Note,
+    notes_of,
+    proved_until_ms,
+    unclean_ends,
+    unclean_spans,
+)
+from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, RefusalTable, ReportColumns
 from log_debugger.report.tables import StringTable, ascending, packed
 from log_debugger.telling.passed_over import avoided_in
 from projections.invariants import Violation, check_events, check_state, check_step
@@ -110,7 +118,7 @@ def page_data(
     folded: FoldedLog,
     delivery_records: Sequence[DeliveryRecord] | None,
     recorded_after: Position = 0,
-    notes: Iterable[Note] = (),
+    operation_records: Sequence[OperationRecord] = (),
 ) -> PageData:
     """Return the page's data as plain JSON.
 
@@ -119,12 +127,12 @@ def page_data(
         folded: the log.
         delivery_records: its delivery records; `None` if it keeps none.
         recorded_after: the position after which a missing record means a missing delivery.
-        notes: the notes of its brokers; those of refusals are left out.
+        operation_records: what its brokers noted beside it.
     """
-    columns, base = folded.columns, folded.base
-    handed = (
-        _handed(folded, delivery_records) if delivery_records is not None else None
-    )  # first, since it may add a person
+    columns, base, notes = folded.columns, folded.base, [*notes_of(operation_records)]
+    handed = None
+    if delivery_records is not None:  # first, since it may add a person
+        handed = _handed(folded, delivery_records) | {"unsure": _unsure(folded, operation_records)}
     at_ms = columns.commits["at_ms"]
     start_ms = base.at_ms if base.position or not at_ms else at_ms[0]
     return {
@@ -151,6 +159,7 @@ def page_data(
         "handed": handed,
         "handed_after": max(0, recorded_after - base.position),
         "broker": _broker_notes(folded, notes, start_ms),
+        "refused": _refusals(folded, notes, start_ms),
         "breaches": [[one.position - base.position, one.promise, one.what] for one in folded.breaches],
         "stopped": folded.stopped,
     }
@@ -188,6 +197,46 @@ def _broker_notes(folded: FoldedLog, notes: Iterable[Note], start_ms: int) -> li
         for record, is_unclean in notes
         if record.kind != "refused" and record.after <= folded.last
     ]
+
+
+def _refusals(folded: FoldedLog, notes: Iterable[Note], start_ms: int) -> PageData:
+    """Return the refusals as columns, in the order of the moments before them.
+
+    A caller in the log is one of `who`, another one of `words`, and an unknown caller is neither.
+    """
+    people, words, columns = folded.columns.people, StringTable(), RefusalTable()
+    noted = [record for record, _ in notes if record.kind == "refused" and record.after <= folded.last]
+    for one in sorted(noted, key=lambda record: (record.after, record.at_ms)):
+        columns.add(
+            max(0, one.after - folded.base.position),
+            one.at_ms - start_ms,
+            people.known(one.connection_id),
+            words.number(one.connection_id) if not people.known(one.connection_id) else 0,
+            words.number(one.command),
+            words.number(one.code),
+            one.times,
+        )
+    return columns.packed(rising=("moment",)) | {"words": words.texts}
+
+
+def _unsure(folded: FoldedLog, records: Sequence[OperationRecord]) -> list[tuple[int, int, str]]:
+    """Return spans of moments, both ends included, whose missing delivery records prove nothing, and why.
+
+    They are those of `Deliveries`: the last records of a broker are `lost`, or those of a silent one come `late`.
+    """
+    at_ms, base = folded.columns.commits["at_ms"], folded.base.position
+    spans = [(first_ms, last_ms, len(at_ms), "lost") for first_ms, last_ms in unclean_spans(records)]
+    for end in unclean_ends(records):
+        last = min(end, folded.last) - base
+        if last > 0:
+            spans.append((at_ms[last - 1] - RECORD_DELAY_MS_MAX + 1, at_ms[last - 1], last, "lost"))
+    if (proved_ms := proved_until_ms(records)) is not None and at_ms:
+        spans.insert(0, (proved_ms - RECORD_DELAY_MS_MAX + 1, at_ms[-1], len(at_ms), "late"))
+    found = [
+        (bisect_left(at_ms, first_ms) + 1, min(bisect_right(at_ms, last_ms), last), why)
+        for first_ms, last_ms, last, why in spans
+    ]
+    return [(low, high, why) for low, high, why in found if low <= high]
 
 
 def _handed(folded: FoldedLog, delivery_records: Sequence[DeliveryRecord]) -> PageData:

@@ -16,6 +16,7 @@ from log_debugger.one_page import one_script, policy_hash
 SCRIPTS = (
     "text.js",
     "data.js",
+    "filter_times.js",
     "filter_masks.js",
     "filter.js",
     "search.js",
@@ -26,6 +27,7 @@ SCRIPTS = (
     "heatmap.js",
     "ruler.js",
     "marks.js",
+    "refusals.js",
     "pinch.js",
     "timeline.js",
     "entities.js",

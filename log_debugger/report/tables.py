@@ -45,6 +45,10 @@ class StringTable:
             self.texts.append(text)
         return number
 
+    def known(self, text: str | None) -> int:
+        """Return the number of `text`; 0 if it has none."""
+        return self._numbers.get(text, 0) if text is not None else 0
+
 
 class Table:
     """Columns of equal length; subclasses name them."""

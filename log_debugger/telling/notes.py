@@ -25,8 +25,7 @@ _WORDS: dict[OperationKind, str] = {
 
 def note_line(names: ShortNames, state: State, note: Note, start_ms: int) -> str:
     """Return `note` as a line like a commit's, without a position; `state` is the one at its time."""
-    since_ms = max(0, note.record.at_ms - start_ms)  # a broker starts before it makes the log's first commit
-    return f"   note  {clock(since_ms)}  {_text(names, state, note)}"
+    return f"   note  {clock(since_ms(note, start_ms))}  {note_text(names, state, note)}"
 
 
 def note_json(note: Note) -> dict[str, Any]:
@@ -35,7 +34,13 @@ def note_json(note: Note) -> dict[str, Any]:
     return {"note": note.record._asdict() | unclean}
 
 
-def _text(names: ShortNames, state: State, note: Note) -> str:
+def since_ms(note: Note, start_ms: int) -> int:
+    """Return the time of `note` since the log's first commit, in ms; a broker starts before it makes that commit."""
+    return max(0, note.record.at_ms - start_ms)
+
+
+def note_text(names: ShortNames, state: State, note: Note) -> str:
+    """Return `note` in words."""
     record = note.record
     if record.kind != "refused":
         return _broker_text(record, is_unclean=note.is_unclean)

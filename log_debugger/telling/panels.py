@@ -19,16 +19,19 @@ from log_debugger.reading.decided_again import decide_again, is_reproduced
 from log_debugger.reading.deliveries import Deliveries, recipients_of
 from log_debugger.reading.filter_fields import rooms_in
 from log_debugger.reading.iterate import FOLD_ERRORS, Conversations, conversations_after
+from log_debugger.reading.operations import Note
 from log_debugger.reading.short_names import ShortNames, name_in
 from log_debugger.reading.sources import Step
-from log_debugger.reading.times import span
+from log_debugger.reading.times import clock, span
 from log_debugger.telling.describe import counts, open_rooms, place_text, policy_text, waited_ms
 from log_debugger.telling.explain import explain_match, explanation_lines, no_match_lines
 from log_debugger.telling.narrative import conversation_text, interests_text, narrative, ordinal, policy_changes_text
+from log_debugger.telling.notes import note_text, since_ms
 from projections.rooms import Room
 from projections.state import State
 
 ROWS_MAX = 12
+NOTES_MAX = 30
 STYLES = {"+": "green", "-": "red strike", "~": "yellow"}
 INDENT = 3
 """In columns: a mark between two spaces."""
@@ -89,6 +92,13 @@ def commit_sections(
         PanelSection("decided again", [_decided_again(step)]),
         PanelSection("commit", [_plain(stored)]),
     ]
+
+
+def note_sections(names: ShortNames, state: State, notes: Sequence[Note], start_ms: int) -> list[PanelSection]:
+    """Return the section of `notes`, those between a commit and the next one; nothing if there is none."""
+    texts = [f"{clock(since_ms(note, start_ms))} {note_text(names, state, note)}" for note in islice(notes, NOTES_MAX)]
+    more = [f"and {len(notes) - NOTES_MAX:,} more; replay has them all"] if len(notes) > NOTES_MAX else []
+    return [PanelSection("noted after it", [_plain(text) for text in [*texts, *more]])] if texts else []
 
 
 def state_sections(names: ShortNames, state: State, conversations: Conversations) -> list[PanelSection]:

@@ -26,11 +26,20 @@ from log_debugger.reading.search import search
 from log_debugger.reading.sources import LOG_ERRORS, Source
 from log_debugger.reading.times import clock, position_of, timestamp
 from log_debugger.telling.keybindings import BINDINGS, QUESTIONS, UNBOUND, keys_help, keys_of
-from log_debugger.telling.panels import RenderedPanel, changed_sections, commit_sections, state_sections
+from log_debugger.telling.panels import (
+    PanelSection,
+    RenderedPanel,
+    changed_sections,
+    commit_sections,
+    note_sections,
+    state_sections,
+)
 from log_debugger.terminal import Terminal
 
 PROGRESS_SECONDS = 0.1
 FOLLOW_SECONDS = 0.5
+NOTES_SECONDS = 2.0
+"""The time between two looks for notes: they come late in any case, and a store may look through all of them."""
 
 FOLLOWS = "the log is followed; a key that leads elsewhere ends that"
 
@@ -92,6 +101,7 @@ class Stepper(App[None]):
         self._question = "jump"
         self._to_be_noted = ""  # on arrival
         self._told_at = time.monotonic()
+        self._looked_for_notes_at = 0.0
         self.is_following = False
 
     def compose(self) -> ComposeResult:
@@ -145,8 +155,9 @@ class Stepper(App[None]):
         """Take in the commits appended by a running broker."""
         new = self._guarded(self._cache.reload)
         if new is not None:
+            has_notes = self._cache.look_for_notes()
             self._go_to(self._cache.last if new else self.position)
-            self._note(f"{new:,} commits more" if new else "nothing new")
+            self._note(f"{new:,} commits more" if new else "new notes, but no commit" if has_notes else "nothing new")
 
     def action_follow(self) -> None:
         """Go to the last commit, and to each that a running broker appends."""
@@ -160,8 +171,17 @@ class Stepper(App[None]):
             return
         new = self._guarded(self._cache.reload)
         is_there = self._target == self.position
-        if new or (new is not None and is_there and not self.noted.startswith(FOLLOWS)):
+        has_notes = new is not None and self._has_notes()
+        if new or (new is not None and is_there and (has_notes or not self.noted.startswith(FOLLOWS))):
             self._go_to(self._cache.last, FOLLOWS)
+
+    def _has_notes(self) -> bool:
+        """Look for new notes, unless the last look was just now."""
+        now = time.monotonic()
+        if now - self._looked_for_notes_at < NOTES_SECONDS:
+            return False
+        self._looked_for_notes_at = now
+        return self._cache.look_for_notes()
 
     def action_scroll(self, lines: int) -> None:
         """Scroll the panels."""
@@ -260,7 +280,7 @@ class Stepper(App[None]):
         cache = self._cache
         if self.position == cache.first:
             state = cache.state(cache.first)
-            commit, shown = [], state_sections(cache.names, state, conversations_in(state))
+            commit, shown = list[PanelSection](), state_sections(cache.names, state, conversations_in(state))
         else:
             step, conversations = cache.step(self.position)
             state = step.after
@@ -268,6 +288,7 @@ class Stepper(App[None]):
                 commit_sections(cache.names, step, conversations, cache.deliveries),
                 changed_sections(cache.names, step, conversations),
             )
+        commit[1:1] = note_sections(cache.names, state, cache.notes_after(self.position), self._start_ms)
         when = f", {timestamp(state.at_ms)} ({clock(state.at_ms - self._start_ms)})" if state.position else ""
         filter_text = f"; looks for {safe(self.filter_text)}" if self.filter_text else ""
         self._put("where", Text(f"position {self.position:,} of {cache.last:,}{when}{filter_text}"))

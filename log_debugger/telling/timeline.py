@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from events.events import Event, RoomClosed, RoomOpened
-from events.ids import Position
+from events.ids import ConnectionId, Position
 from log_debugger.reading.deliveries import Deliveries, NotificationDelivery, deliveries_json
 from log_debugger.reading.filters import MATCH_ALL, CommitFilter, concerns
 from log_debugger.reading.iterate import Conversations, LogEntry, conversations_in
@@ -45,8 +45,7 @@ class Timeline:
         self._deliveries = Deliveries(source, self.last)
         self._totals, self._room_totals = Totals(), Totals()
         self._last_act: OwnAct | None = None  # of the filter's connection
-        who = commit_filter.connection
-        self._notes = notes_about(source, who) if who is not None and told == MATCH_ALL else Notes(())
+        self._notes = notes_about(source, commit_filter.connection) if told == MATCH_ALL else Notes(())
 
     def begin(self, base: State) -> None:
         """Print the subject, and its state in the base of a trimmed log."""
@@ -106,11 +105,20 @@ class Timeline:
             self._line(f"  {line}")
 
     def _tell_notes(self, position: Position, state: State) -> None:
-        """Print the refusals before the commit at `position`, and what befell the broker while they had a place."""
-        has_place = isinstance(_place(state, self._filter), Waiting | Chatting)
+        """Print the notes about the subject before the commit at `position`."""
         for note in self._notes.before(position):
-            if has_place or note.record.connection_id is not None:
+            if self._is_about(note.record.connection_id, state):
                 self._tell_note(note, state)
+
+    def _is_about(self, who: ConnectionId | None, state: State) -> bool:
+        """Return whether a note is about the subject; `who` is the refused caller, `None` if it is about the broker.
+
+        The broker counts while a person has a place, and a room's members while it is open.
+        """
+        if self._filter.room is None:
+            return who is not None or isinstance(_place(state, self._filter), Waiting | Chatting)
+        room = state.rooms.get(self._filter.room)
+        return room is not None and room.is_open and who in (None, room.first, room.second)
 
     def _tell_note(self, note: Note, state: State) -> None:
         self._line(note_line(self._names, state, note, self._start_ms))

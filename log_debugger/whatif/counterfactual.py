@@ -22,9 +22,8 @@ import msgspec
 from broker.decide import decide
 from broker.decision import Rejection
 from broker.errors import UsageError
-from broker.matching import LOOK_AGAIN_MS, Matching, Seeker, patience_steps_ms
+from broker.matching import LOOK_AGAIN_MS, Matching, MatchingError, Seeker, patience_steps_ms
 from broker.own_matching import matching_of_log
-from broker.verification.safe_text import printable
 from broker.verification.scenario import MAY_MATCH
 from events.commands import AdoptPolicy, Command, EnterQueue, ForgetNames, MatchDue, NextPartner, SendMessage
 from events.commit import SCHEMA_VERSION, Commit, Facts
@@ -242,20 +241,12 @@ class CounterfactualRun:
         return None
 
     def _checked_match(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-        """Ask a user's own matching, and refuse an invalid result."""
+        """Ask a user's own matching; a fault is told with the command that it was asked for."""
         assert self._changes.matching is not None
-        where = f"{self.state.policy.matching}, asked for the command at position {self._origin},"
         try:
-            met = self._changes.matching(state, seeker, at_ms)
-        except Exception as error:
-            raise UsageError(f"{where} failed: {type(error).__name__}: {printable(str(error))}") from error
-        if met is None:
-            return None
-        if met == seeker.connection_id:
-            raise UsageError(f"{where} paired someone with themselves; it has to name another who waits, or nobody")
-        if not isinstance(met, str) or met not in state.queue.entered:
-            raise UsageError(f"{where} named {printable(str(met))}, who does not wait")
-        return met
+            return self._changes.matching(state, seeker, at_ms)
+        except MatchingError as error:
+            raise UsageError(f"asked for the command at position {self._origin}, {error}") from error
 
     def _take_in(self, events: Sequence[Event]) -> None:
         """Take in another policy, and schedule match timeouts after `events`, as `broker.match_timeouts` does."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable
 
-import structlog
 from mcp.server.streamable_http import check_accept_headers
 from mcp.server.transport_security import RequestBodyLimitMiddleware
 from mcp_types import INTERNAL_ERROR
@@ -52,8 +51,6 @@ from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import NO_STREAM, NOT_ANSWERING
 from mcp_facade.tools.handlers import Tools
 from mcp_facade.web.window import ChatWindow, window_html
-
-logger = structlog.get_logger(__name__)
 
 
 class StreamableHttpEndpoint:
@@ -129,7 +126,7 @@ class StreamableHttpEndpoint:
         try:
             session = await self._sessions.find(session_id)
         except LogUnavailableError as error:
-            logger.warning("session_put_off", reason=str(error))
+            self._broker.log_put_off("session_put_off", error)
             await _not_answering()(scope, receive, send)
             return
         if session is None and scope["method"] in ("GET", "DELETE"):
@@ -172,7 +169,7 @@ class StreamableHttpEndpoint:
         try:
             await self._sessions.end(session)
         except LogUnavailableError as error:
-            logger.warning("session_put_off", reason=str(error))
+            self._broker.log_put_off("session_put_off", error)
             await _not_answering()(scope, receive, send)
             return
         await Response()(scope, receive, send)

@@ -155,7 +155,9 @@ class SessionRequests:
         except Exception as error:
             data = handler_exception_to_error_data(error)
             if data is None:
-                logger.error("request_failed", fault=type(error).__name__, exc_info=error)
+                counted = self._broker.lines.admit_fault("request_failed", error)
+                if counted is not None:
+                    logger.error("request_failed", fault=type(error).__name__, exc_info=error, **counted)
                 data = ErrorData(code=0, message=str(error))
             return JSONRPCError(jsonrpc="2.0", id=message.id, error=data)
         return JSONRPCResponse(jsonrpc="2.0", id=message.id, result=result)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import msgspec
-import structlog
 
 from broker.broker import Broker
 from broker.clock import RandomBytes, sleep_until
@@ -32,8 +31,6 @@ from mcp_facade.sessions import Sessions
 from mcp_facade.streams.frames import CONNECTION_META_KEY, Frame, resource_updated_frame
 from mcp_facade.streams.resume_point import ResumePoint, mark_of, resume_point_of
 from projections.state import State
-
-logger = structlog.get_logger(__name__)
 
 SCAN_PAUSE_MS = 100
 """The pause before each read of a replay that goes through the log; a client that has gone costs nothing more."""
@@ -125,6 +122,7 @@ class GetStreams:
         self.streams = broker.streams
         self.sessions = sessions
         self.in_background = broker.in_background
+        self.log_put_off = broker.log_put_off
         self._random_bytes: RandomBytes = broker.random_bytes
 
     def open(self, session: Session, response: EventStreamResponse) -> GetStream:
@@ -196,7 +194,7 @@ class GetStream:
                     missed += deliveries
                 cursor = state.position
         except LogUnavailableError as error:
-            logger.warning("stream_put_off", reason=str(error))
+            self._opened_by.log_put_off("stream_put_off", error)
             self.stream.end()  # the client resumes, and hears what it missed
         finally:
             if self._session.stream is self:
@@ -229,7 +227,7 @@ class GetStream:
                 await self._make_up(state, connection_id, since, resumption.position - 1)
             await self._replay(state, resumption)
         except LogUnavailableError as error:
-            logger.warning("stream_put_off", reason=str(error))
+            self._opened_by.log_put_off("stream_put_off", error)
             return False
         return True
 

@@ -90,10 +90,12 @@ class Tools:
         except InvalidArgumentsError as error:
             refusal = self._refusals.invalid(str(error))
         except LogUnavailableError as error:
-            logger.warning("tool_put_off", reason=str(error))
+            self._broker.log_put_off("tool_put_off", error)
             refusal = self._refusals.unavailable()
         except Exception as fault:
-            logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
+            counted = self._broker.lines.admit_fault("tool_failed", fault)
+            if counted is not None:
+                logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault, **counted)
             refusal = self._refusals.unavailable()
         if refusal is not None:
             answer = refusal.answer

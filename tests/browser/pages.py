@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from events.commit import Commit
 from events.ids import Position
-from events.log import DeliveryRecord
-from log_debugger.reading.operations import Note
+from events.log import DeliveryRecord, OperationRecord
 from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import page
 from projections.state import INITIAL_STATE, State
@@ -21,10 +20,10 @@ def html_of(
     texts: bool = True,
     delivery_records: Sequence[DeliveryRecord] | None = None,
     recorded_after: Position = 0,
-    notes: Iterable[Note] = (),
+    operation_records: Sequence[OperationRecord] = (),
 ) -> str:
     """Return the page of `chat-broker report` for a log of `commits` after `base`."""
     folded = FoldedLog(base, texts=texts)
     for _ in folded.fold(commits):
         pass
-    return page(page_data(name, folded, delivery_records, recorded_after, notes))
+    return page(page_data(name, folded, delivery_records, recorded_after, operation_records))

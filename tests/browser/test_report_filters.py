@@ -19,15 +19,45 @@ from log_debugger.reading.sources import open_source, steps
 from projections.state import INITIAL_STATE, State, fold
 from tests.browser.conftest import Open
 from tests.browser.crowds import crowd
-from tests.log_debugger.logs import by_interests, conversation, dumped, fair_company, trimmed
+from tests.log_debugger.logs import (
+    ANN,
+    BOB,
+    CAT,
+    DAN,
+    DAN_ROOM,
+    ROOM,
+    Script,
+    by_interests,
+    conversation,
+    dumped,
+    fair_company,
+    trimmed,
+)
 
-SCRIPTS = ("text.js", "data.js", "search.js", "filter_masks.js", "filter.js")
+SCRIPTS = ("text.js", "data.js", "search.js", "filter_times.js", "filter_masks.js", "filter.js")
+
+
+def scripts() -> Script:
+    """Return a log with names and texts of several scripts, and two of one name."""
+    script = Script().enters(0, ANN, "Stra\u00dfe").enters(1_000, BOB, "\u0938\u0940\u0924\u093e", room=ROOM)
+    for at_ms, text in enumerate(
+        (
+            "STRASSE \u0130stanbul",
+            "\u03a3\u038a\u03a3\u03a5\u03a6\u039f\u03a3",
+            "caf\u00e9",
+            "\u05d3\u05e0\u05d4 \U0001f600",
+        )
+    ):
+        script.says(2_000 + at_ms, ANN, text)
+    return script.enters(3_000, CAT, "Ann").enters(4_000, DAN, "ann", room=DAN_ROOM)
+
 
 LOGS = {
     "conversation": conversation().commits,
-    "company": fair_company().commits[:-1],  # # the last one forgets names, and a report does not know whose
+    "company": fair_company().commits,
     "interests": by_interests().commits,
     "crowd": crowd(300, matching="interests", every_ms=2_000),
+    "scripts": scripts().commits,
 }
 FILTERS = [
     "person == Ann",
@@ -96,6 +126,47 @@ FILTERS = [
     "not not waiting > 0",
     "Ann in person",
     "'open == 1",
+    "messages > rooms_closed",
+    "waiting in (rooms_open, 3) or position == messages != waiting",
+    "waiting > wait",
+    "(waiting) >= (1) and 'Hello!' in (text)",
+    "1 <= position in (2, 4)",
+    "position in (2, 4) == 4",
+    '"hello" in text != "Hello!"',
+    "text in ('Hello!')",
+    "text in ('Hello!', watches)",
+    'person == ""',
+    "person == c_",
+    "person == c",
+    "person == 6f5d",
+    "room == ''",
+    "type == room__opened",
+    "type == roomopened",
+    "reason == missed_by_both",
+    "reason == Left",
+    "type == names_forgotten and person == Bob and person in (Dan)",
+    "person == ann",
+    "person == STRASSE",
+    "person == \u0938\u0940\u0924\u093e",
+    "'strasse i\u0307stanbul' in text",
+    "istanbul in text",
+    "text == '\u03c3\u03af\u03c3\u03c5\u03c6\u03bf\u03c3'",
+    "cafe\u0301 in text or \u05d3\u05e0\u05d4 in text",
+    "time > 2026-09-21",
+    "time < 2026-09-21 or time > 2026-09-20",
+    "time > 2026-09-22",
+    "time > 2026-09-21T",
+    "time > 2026-09-21T14",
+    "time > 20260921",
+    "time > 2026-W39-1",
+    "time > 16:13:21+02 and time < '14:13:23,5'",
+    "time > '2026-09-21 14:13:21.000 UTC'",
+    "time > 2026-09-21t14:13:21.123456z",
+    "time > 14:13:21+24",
+    f"{'(' * 50}waiting > 1{')' * 50}",
+    f"{'(' * 51}waiting > 1{')' * 51}",
+    f"waiting > 1 or text == '{'a' * 976}'",
+    f"waiting > 1 or text == '{'a' * 977}'",
 ]
 
 
@@ -173,14 +244,36 @@ def test_nothing_found_leads_nowhere(open_report: Open, typed: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "position"),
-    [("14:13:21", 1), ("14:14:01", 1), ("15:14:03+01:00", 3), ("2026-09-21 14:14:04", 4), ("+1m", 6), ("+00:00:00", 1)],
+    [
+        ("14:13:21", 1),
+        ("14:14:01", 1),
+        ("15:14:03+01:00", 3),
+        ("2026-09-21 14:14:04", 4),
+        ("+1m", 6),
+        ("+00:00:00", 1),
+        ("2026-09-21", 0),
+    ],
 )
 def test_a_time_in_the_search_leads_to_its_moment(open_report: Open, typed: str, position: int) -> None:
     """It may have any form of the commands, and leads to the last commit at or before it."""
     page = open_report(conversation().commits).page
     page.fill("#search", typed)
-    page.locator("#found [data-sort=time]").click()
+    found = page.locator("#found [data-sort=time]")
+    expect(found).to_contain_text(f"#{position} 2026-09-21 14:")
+    found.click()
     expect(page.locator("#position-now")).to_have_text(str(position))
+
+
+def test_a_trimmed_log_counts_from_its_first_commit(open_report: Open) -> None:
+    """As `replay` does; so a time that the page shows is found by the search."""
+    commits = conversation().commits
+    report = open_report(commits[2:], fold(commits[:2]))
+    for position, shown in ((2, "-0:00:01.055"), (3, "+0:00:00.000"), (5, "+0:00:02.745")):
+        report.go_to(position)
+        expect(report.page.locator("#time-relative")).to_have_text(shown)
+    report.page.fill("#search", "+00:00:02.745")
+    report.page.locator("#found [data-sort=time]").click()
+    expect(report.page.locator("#position-now")).to_have_text("5")
 
 
 def test_a_time_outside_the_log_is_said(open_report: Open) -> None:

@@ -168,7 +168,8 @@ def test_two_fingers_zoom(open_report: Open) -> None:
 def test_nothing_is_shown_as_less_than_zero(open_report: Open) -> None:
     """A value rounded to zero has no sign."""
     page = open_report(broken_log()).page
-    code = files("log_debugger.report").joinpath("page", "text.js").read_text("utf-8")
+    parts = files("log_debugger.report").joinpath("page")
+    code = "\n".join(parts.joinpath(name).read_text("utf-8") for name in ("text.js", "data.js"))
 
     def told(calls: str) -> list[str]:
         found: list[str] = page.evaluate(f"() => {{ {code}\n return [{calls}]; }}")

@@ -115,6 +115,20 @@ async def test_a_time_limit_around_a_client(there: Crowd) -> None:
     assert (await bob.hear())[-1]["params"]["reason"] == "left"
 
 
+@pytest.mark.parametrize("by_itself", [True, False])
+async def test_leaving_is_refused_nothing(there: Crowd, *, by_itself: bool) -> None:
+    """No refusal is noted that would look like a fault to the operator, at the end of the block or before it."""
+    bob = await there.modern()
+    async with Stranger(there.running.url) as chat, listening(chat) as ann:
+        await bob.enter("Bob")
+        await ann.hears(StrangerFound)
+        if by_itself:
+            await chat.leave()
+    assert (await bob.hear())[-1]["params"]["reason"] == "left"
+    metrics = await bob.http.get(there.running.url.replace("/mcp", "/metrics"))
+    assert "chat_broker_rejections_total{" not in metrics.text
+
+
 async def test_outside_of_its_block_a_client_is_of_no_use(there: Crowd) -> None:
     """A call before or after the block is an error of the program's, and no endless wait."""
     chat = Stranger(there.running.url)

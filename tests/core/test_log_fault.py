@@ -207,6 +207,24 @@ async def test_a_read_that_is_confirmed_notices_a_shorter_log(pair: Pair) -> Non
 
 
 @on_pair
+async def test_a_read_that_is_confirmed_notices_a_damaged_log(pair: Pair) -> None:
+    """A call is put off, and no traceback is written: the store can't read its last commit any more."""
+    pair.log.before_tip = [raises(UnusableLogError("the log's commit at position 1 is missing"))]
+    assert not await pair.broker.replica.caught_up()
+    await settle()
+    assert pair.reason == "log"
+
+
+@on_pair
+async def test_readiness_says_how_a_log_is_damaged(pair: Pair) -> None:
+    """Its probe may pass nevertheless."""
+    await pair.clock.advance(IDLE_PROBE_MS)
+    pair.log.before_tip = [raises(UnusableLogError("the log's commit at position 1 is missing"))]
+    await pair.clock.advance(IDLE_PROBE_MS)
+    assert pair.broker.store_watch.reason == "the log's commit at position 1 is missing"
+
+
+@on_pair
 async def test_another_commit_at_the_same_position_is_noticed(pair: Pair) -> None:
     """The log is as long as it was."""
     pair.roll_back(to=await another_history(enter(CAT)))

@@ -160,9 +160,38 @@ class TestImport:
             ("def shared(state, seeker): ...", "takes other arguments than (state, seeker, at_ms)"),
             ("def shared(state, seeker, at_ms) -> bool: ...", "gives back something else than a ConnectionId or None"),
             ("async def shared(state, seeker, at_ms): ...", "it is async, and a matching decides at once"),
-            ("def shared(state, seeker, at_ms): return 5", "in a trial, the matching kin.rules:shared returned some"),
+            (
+                "def shared(state, seeker, at_ms): return 5",
+                "in a trial, asked for a newcomer while nobody waits, the matching kin.rules:shared returned some",
+            ),
             ("def shared(state, seeker, at_ms): return 'c_x'", 'named "c_x", who does not wait'),
-            ("def shared(state, seeker, at_ms): return seeker.connection_id", "paired the seeker with itself"),
+            ("def shared(state, seeker, at_ms): return seeker.connection_id", 'named "c_newcomer", the seeker itself'),
+            ("def shared(state, seeker, at_ms): return state.queue.head()", 'named "c_waiting", the seeker itself'),
+            ("from os.path import join as shared", "failed: TypeError: "),
+            ("shared = max", "failed: TypeError: "),
+            ("def shared(state, seeker, at_ms): raise SystemExit('bye')", 'failed: SystemExit: "bye"'),
+            ("def shared(state, seeker, at_ms): return [][0]", "asked for a newcomer while nobody waits, the matching"),
+            (
+                "def shared(state, seeker, at_ms): return seeker.interests[0] and None",
+                "asked for a newcomer without interests, the matching kin.rules:shared failed: IndexError: ",
+            ),
+            (
+                "def shared(state, seeker, at_ms):\n"
+                "    known = sorted(who for who, _ in state.connections.by_id.items() if who != seeker.connection_id)\n"
+                "    return next(iter(known), None)",
+                'asked for a newcomer, the matching kin.rules:shared named "c_guest", who does not wait',
+            ),
+            (
+                "import itertools\ncount = itertools.count()\n"
+                "def shared(state, seeker, at_ms):\n"
+                "    return state.queue.head() if next(count) % 2 else None",
+                "it named nobody, and c_waiting when it was asked the same again; it has to decide by its arguments",
+            ),
+            (
+                "class Shared:\n    async def __call__(self, state, seeker, at_ms): ...\nshared = Shared()",
+                "the matching kin.rules:shared is async, and a matching decides at once",
+            ),
+            ("def shared(state, seeker, at_ms): yield", "returned something of the type generator"),
             ("def shared(state, seeker, at_ms): return state.queue.head() and 5", "returned something of the type int"),
         ],
     )
@@ -175,19 +204,40 @@ class TestImport:
         assert "\n" not in str(caught.value)
         assert OWN_MATCHINGS == {}
 
-    def test_one_that_fails_in_its_trial_may_decide_other_cases(self, tmp_path: Path) -> None:
-        """Where it fails, the broker answers with an error."""
-        written(tmp_path, "def shared(state, seeker, at_ms): raise LookupError")
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "import functools\ndef last(n, state, seeker, at_ms): ...\nshared = functools.partial(last, -1)",
+            "shared = lambda state, seeker, at_ms: None",
+            "class Shared:\n    def __call__(self, state, seeker, at_ms): ...\nshared = Shared()",
+            "class Shared:\n    def pick(self, state, seeker, at_ms): ...\nshared = Shared().pick",
+            "def shared(*arguments, **options): ...",
+        ],
+    )
+    def test_a_matching_may_be_anything_that_can_be_called(self, source: str, tmp_path: Path) -> None:
+        """A partial function, a lambda, an object or its method."""
+        written(tmp_path, source)
         provide_matching(OWN)
-        with pytest.raises(MatchingError, match=r"the matching kin\.rules:shared failed: LookupError"):
-            matching_of(OWN)(INITIAL_STATE, Seeker(ANN, (), 0), NOON_MS)
+        assert matching_of(OWN)(INITIAL_STATE, Seeker(ANN, (), 0), NOON_MS) is None
 
-    def test_a_signature_that_can_t_be_read_is_let_through(self) -> None:
-        """A function written in C may have none; its answers are checked like any other's."""
-        policy = Policy(matching="builtins:max")
-        provide_matching(policy)
-        with pytest.raises(MatchingError, match=r"the matching builtins:max failed: TypeError"):
-            matching_of(policy)(INITIAL_STATE, Seeker(ANN, (), 0), 0)
+    def test_a_logs_matching_need_not_pass_the_trial(self, tmp_path: Path) -> None:
+        """What it decided in the log may be all that it can."""
+        written(tmp_path, "def shared(state, seeker, at_ms): raise LookupError")
+        with pytest.raises(MatchingError, match=r"the matching kin\.rules:shared failed: LookupError"):
+            matching_of_log(OWN)(INITIAL_STATE, Seeker(ANN, (), 0), NOON_MS)
+
+    def test_an_answer_is_a_plain_text(self, tmp_path: Path) -> None:
+        """A commit with an enumeration's member in it could not be stored."""
+        written(
+            tmp_path,
+            "import enum\nclass Known(str, enum.Enum): WAITING = 'c_waiting'\n"
+            "def shared(state, seeker, at_ms):\n"
+            "    waits = 'c_waiting' in state.queue.entered and seeker.connection_id != 'c_waiting'\n"
+            "    return Known.WAITING if waits else None",
+        )
+        provide_matching(OWN)
+        state = state_after(waiting(ConnectionId("c_waiting")))
+        assert type(matching_of(OWN)(state, Seeker(ANN, (), 0), NOON_MS)) is str
 
 
 class TestInABroker:

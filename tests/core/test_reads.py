@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from broker.reads import (
 from events.commands import AdoptPolicy, Command
 from events.commit import EMPTY_TIP, Commit
 from events.ids import ConnectionId, RoomId
-from events.log import Snapshot
+from events.log import LogUnavailableError, Snapshot, UnusableLogError
 from events.memory import MemoryLog
 from events.policy import Policy
 from projections.inbox import CHUNK
@@ -330,6 +331,25 @@ def test_a_log_that_is_compacted_while_it_is_read_says_so() -> None:
         log.before_read = [compact_now]
         page = await page_after(log, state, BOB, 0, PageLimits(4))
         assert (cursors(page), page.cursor, page.missed) == ([9, 10, 11, 12], 12, True)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("cursor", [None, 0, 4])
+def test_a_commit_that_can_not_be_read_puts_the_read_off(cursor: int | None) -> None:
+    """It is no fault of the program, so no traceback is written; the line says what to do."""
+
+    async def damaged() -> None:
+        raise UnusableLogError("the commit at position 4 is missing; restore it from a backup")
+
+    async def scenario() -> None:
+        inner, state = await stored(*talk(10))
+        log = FaultyLog(inner)
+        log.before_read = [damaged]
+        limits = PageLimits(4)
+        read = newest_page(log, state, BOB, limits) if cursor is None else page_after(log, state, BOB, cursor, limits)
+        with pytest.raises(LogUnavailableError, match="position 4 is missing; restore it"):
+            await read
 
     run(scenario)
 

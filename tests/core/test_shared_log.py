@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker import replica as replica_module
 from broker import writer as writer_module
 from broker.batch_storage import CONTENDED_MS, RETRY_MS
 from broker.broker import Broker
 from broker.decision import Rejection
-from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS
+from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS, FOLLOWS_AFTER_MS
 from events.commands import AdoptPolicy, Disconnect, EnterQueue
 from events.commit import Commit
 from events.ids import POSITION_MAX, ConnectionId
@@ -150,6 +151,28 @@ class TestFollowing:
 
         run(scenario)
 
+    @pytest.mark.parametrize("is_busy", [True, False])
+    def test_an_outage_of_the_follower_is_two_lines(self, is_busy: bool) -> None:
+        """One at its beginning, one at its end with its length: at the next commit, or after a while without one."""
+
+        async def scenario() -> None:
+            (log,), clock = FollowedLog.shared(1), FakeClock()
+            log.failing = 60
+            bench = Bench(log, clock)
+            with capture_logs() as logged:
+                await bench.writer.start(Policy())
+                await clock.advance(60 * FOLLOW_AGAIN_MS)
+                assert [line["event"] for line in logged] == ["following_put_off"]
+                if is_busy:
+                    await log.appended_by_another(enter(ANN), state=bench.state)
+                    await settle()
+                else:
+                    await clock.advance(FOLLOWS_AFTER_MS)
+            assert logged[1:] == [{"event": "following_resumed", "after_s": 60, "log_level": "warning"}]
+            await bench.writer.stop(0)
+
+        run(scenario)
+
     def test_a_gap_in_what_is_heard_is_closed_by_a_snapshot(self) -> None:
         """The log was trimmed before all of it was heard."""
 
@@ -249,14 +272,14 @@ class TestFollowing:
 
 
 class FollowedLog(FaultyLog):
-    """A log with a failure of its first follower."""
+    """A log with a failure of its first followers."""
 
-    failed = False
+    failing = 1
 
     async def follow(self, after: int) -> AsyncIterator[Commit]:
         """Fail, then follow."""
-        if not self.failed:
-            self.failed = True
+        if self.failing:
+            self.failing -= 1
             raise LogUnavailableError
         async for commit in super().follow(after):
             yield commit

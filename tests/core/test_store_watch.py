@@ -9,7 +9,8 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from broker.broker import Broker
-from broker.store_watch import FAILING, IDLE_PROBE_MS, LOST_PROBE_MS, PROBE_MS, SHORTER, SILENT
+from broker.outage_lines import SILENT
+from broker.store_watch import FAILING, IDLE_PROBE_MS, LOST_PROBE_MS, PROBE_MS, SHORTER
 from events.commit import EMPTY_TIP, Tip
 from events.log import LogUnavailableError, UnusableLogError
 from events.memory import MemoryLog

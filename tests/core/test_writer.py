@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker import batch as draft_module
 from broker.batch import Accepted, CommandAnswer
 from broker.batch_storage import RETRY_MS
 from broker.decide import decide
-from broker.decision import Rejection
+from broker.decision import UNAVAILABLE, Rejection
+from broker.line_limit import LINES_EVERY_MS
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit, Tip
 from events.events import MessageSent, QueueEntered, RoomOpened
@@ -635,16 +637,22 @@ def test_the_log_is_bounded_by_compaction(keep: int) -> None:
 
 
 def test_a_compaction_that_fails_costs_nobody_an_answer() -> None:
-    """It is tried again with the next batch."""
+    """It is tried again with the next batch; the beginning and the end of the trouble are a line each."""
 
     async def scenario() -> None:
         bench = await Bench.started(keep_commits=4)
-        bench.log.before_compact = [unavailable] * 2
-        for number in range(12):
-            accepted(await bench.writer.submit(enter(ConnectionId(f"c_{number}"))))
-            await settle()
+        bench.log.before_compact = [unavailable] * 4
+        with capture_logs() as logged:
+            for number in range(12):
+                accepted(await bench.writer.submit(enter(ConnectionId(f"c_{number}"))))
+                await settle()
+                await bench.clock.advance(1_000)
         assert bench.log.base.position > 0
         assert len(await bench.log.read(0, 100)) <= 5
+        assert [(line["event"], line.get("after_s")) for line in logged] == [
+            ("compaction_failed", None),
+            ("compaction_resumed", 4),
+        ]
 
     run(scenario)
 
@@ -855,5 +863,47 @@ def test_a_log_that_derives_from_the_one_in_memory_may_wait() -> None:
         runtime = new_writer(Slow(), FakeClock())
         await runtime.start(PATIENT)
         assert accepted(await runtime.submit(enter(ANN))).state.position == 2
+
+    run(scenario)
+
+
+def test_refused_commands_are_a_line_a_minute() -> None:
+    """It has the number of commands refused since the line before, while the log does not answer."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        with capture_logs() as logged:
+            bench.log.before_append = [unavailable] * 100_000
+            for number in range(100):
+                answer = bench.writer.submit(enter(ConnectionId(f"c_{number}")))
+                await bench.clock.advance(PATIENT.command_timeout_ms)
+                assert await answer == UNAVAILABLE
+                await bench.clock.advance(1_000)
+        lines = [line["commands"] for line in logged if line["event"] == "log_unavailable"]
+        each_ms = PATIENT.command_timeout_ms + 1_000
+        assert lines == [1, *[LINES_EVERY_MS // each_ms] * (100 * each_ms // LINES_EVERY_MS - 1)]
+
+    run(scenario)
+
+
+async def a_bug() -> None:
+    """Raise what no log raises."""
+    raise RuntimeError("a bug")
+
+
+def test_a_fault_of_ours_is_a_traceback_a_minute() -> None:
+    """Every batch may fail by it."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        with capture_logs() as logged:
+            for number in range(5):
+                bench.log.before_append = [a_bug]
+                assert await bench.writer.submit(enter(ConnectionId(f"c_{number}"))) == UNAVAILABLE
+            await bench.clock.advance(LINES_EVERY_MS)
+            bench.log.before_append = [a_bug]
+            assert await bench.writer.submit(enter(ANN)) == UNAVAILABLE
+        lines = [line for line in logged if line["event"] == "batch_failed"]
+        assert [line.get("suppressed") for line in lines] == [None, 4]
 
     run(scenario)

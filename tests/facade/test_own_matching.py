@@ -101,6 +101,16 @@ async def test_its_log_needs_it(tmp_path: Path) -> None:
         (NAME, "raise OSError('no\\nluck')", f'can\'t import {NAME}: OSError: "no\\nluck"'),
         (NAME, "talkative = 5", f"{NAME} is no function"),
         (NAME, "def talkative(state, seeker, at_ms): return 5", f"{NAME} is no matching: in a trial, "),
+        (
+            NAME,
+            "async def pick(*_): ...\ntalkative = lambda *given: pick(*given)",
+            f"{NAME} is no matching: in a trial, ",
+        ),
+        (
+            "os.path:join",
+            SOURCE,
+            "os.path:join is no matching: in a trial, asked for a newcomer while nobody waits, the ",
+        ),
     ],
 )
 async def test_what_is_no_matching_is_one_line(name: str, source: str, says: str, tmp_path: Path) -> None:

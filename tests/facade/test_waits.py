@@ -362,5 +362,7 @@ async def test_a_log_that_does_not_answer_is_unavailable_and_no_fault() -> None:
         log.before_read = [unavailable]
         with capture_logs() as lines:
             assert (await ann.refused("wait_for_events", handle=ann.handle, cursor=1))["code"] == "unavailable"
-        assert [line["log_level"] for line in lines] == ["warning"]
+            log.before_read = [unavailable]
+            assert (await ann.refused("wait_for_events", handle=ann.handle, cursor=1))["code"] == "unavailable"
+        assert [(line["event"], line["log_level"]) for line in lines] == [("tool_put_off", "warning")]  # once a minute
         assert texts((await ann.call("wait_for_events", handle=ann.handle, cursor=1))["events"])[-1:] == ["hello"]

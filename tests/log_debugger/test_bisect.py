@@ -184,6 +184,19 @@ def test_what_holds_from_the_start_has_no_commit(tmp_path: Path) -> None:
     assert run_ok("bisect", base, "--when", "position > 6").lines[0].startswith("      7  ")
 
 
+def test_the_beginning_is_asked_for_nothing_that_only_a_commit_has(tmp_path: Path) -> None:
+    """So the first match is the first one of `replay`, also for what is negated."""
+    name = dumped(tmp_path / "dump.jsonl", conversation().commits)
+    for text, position in (
+        ("person != Ann", 5),
+        ("not type == queue_entered and messages < 9", 3),
+        ("not rejection", 1),
+        ("waiting == 0 or wait > 1d", 2),
+        ("waiting == 0", 0),
+    ):
+        assert run_ok("bisect", name, "--when", text).lines[0].startswith(f"{position:>7}  ")
+
+
 def test_a_question_that_can_t_be_read_is_an_error_of_use(tmp_path: Path) -> None:
     """One line, with the column; the log is not even opened."""
     answer = run_command("bisect", str(tmp_path / "nothing"), "--when", "waiting >> 3")

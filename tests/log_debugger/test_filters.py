@@ -32,6 +32,7 @@ from tests.log_debugger.crowds import LITTLE, crowd, states_of
 from tests.log_debugger.logs import (
     ANN,
     BOB,
+    ROOM,
     Script,
     by_interests,
     conversation,
@@ -202,6 +203,11 @@ def test_the_matching_is_that_after_the_commit(interested: Source) -> None:
         ("+1.5m < time < +00:07:01", [7]),
         ("not time < +7m", [7, 8, 9]),
         ("+7m <= time", [7, 8, 9]),
+        ("time >= 2026-09-21", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ("time < 2026-09-21", []),
+        ("time < '2026-09-21 14:14:00.000 UTC'", [1]),
+        ("time < '14:14:01,200'", [1]),
+        ("time < 16:14:01.2001239+02", [1]),
     ],
 )
 def test_a_time_is_of_day_or_since_the_log_began(talk: Source, text: str, where: list[int]) -> None:
@@ -218,7 +224,8 @@ TALKED = "outside the log, which goes from 2026-09-21T14:13:20.000Z to 2026-09-2
         ("time > 15:00:00", f'"15:00:00" is {TALKED}; 15:00:00 since its beginning is written +15:00:00'),
         ("time > 14:13:19.999Z", f'"14:13:19.999Z" is {TALKED}'),
         ("time > 2026-09-22T14:14:00Z", f'"2026-09-22T14:14:00Z" is {TALKED}'),
-        ("time < 2026-09-21", f'"2026-09-21" is {TALKED}'),
+        ("time < 2026-09-20", f'"2026-09-20" is {TALKED}'),
+        ("time < 2026-09-22", f'"2026-09-22" is {TALKED}'),
         ("time > +8m", f'"+8m" is {TALKED}, which is +00:07:10.000'),
         ("person == Zoe", 'there is no connection "Zoe" in this log; there are Ann\u00b76f5d, Bob\u00b7b6cd'),
         ("room == ffff", 'there is no room "ffff" in this log; there are r_2370, r_91aa'),
@@ -254,6 +261,28 @@ def test_a_time_of_day_that_comes_twice_needs_its_date(folder: Path) -> None:
         assert positions(source, "time > +24h") == [3]
         assert positions(source, "time < 14:13:21") == [1]
         assert positions(source, "time < 14:13:19") == [1, 2]
+
+
+def test_a_date_is_the_midnight_with_which_it_begins(folder: Path) -> None:
+    """A log that goes over midnight, by UTC in any zone of the machine, is asked for either day."""
+    night = Script().enters(35_170_000, ANN, "Ann").enters(35_250_000, BOB, "Bob", room=ROOM)
+    with closing(open_source(dumped(folder / "night.jsonl", night.commits))) as source:
+        assert positions(source, "2026-09-21 <= time < 2026-09-22") == [1]
+        assert positions(source, "time >= 2026-09-22") == [2]
+        assert positions(source, "23:59:30 <= time < 00:00:30") == [1]
+        assert positions(source, "time > 00:00") == [2]
+
+
+def test_a_name_is_found_in_any_case_and_form(folder: Path) -> None:
+    """Names and texts are stored composed; a value may come decomposed, and need no quotes in any script."""
+    hindi = "\u0938\u0940\u0924\u093e"
+    script = Script().enters(0, ANN, "Zo\u00eb").enters(1_000, BOB, hindi, room=ROOM).says(2_000, ANN, "Caf\u00e9")
+    log = dumped(folder / "scripts.jsonl", script.commits)
+    with closing(open_source(log)) as source:
+        assert positions(source, "person == zoe\u0308 and type == message_sent") == [3]
+        assert positions(source, f"person == {hindi} and type == queue_entered") == [2]
+        assert positions(source, "'CAFE\u0301' in text") == [3]
+    assert run_ok("replay", log, "--connection", "Zoe\u0308").lines[0].startswith("      1  ")
 
 
 def test_an_empty_log_has_no_time(folder: Path) -> None:

@@ -12,18 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.codec import encode_commit
-from events.commands import EnterQueue, LeaveQueue
+from events.commands import AdoptPolicy, EnterQueue, LeaveQueue
 from events.commit import Commit, redact
 from events.log import Snapshot
+from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from projections.snapshots import STATE_CODEC
 from tests.core.test_codec import GOLDEN
 from tests.log_debugger.crowds import FAIR_LITTLE, crowd, states_of
 from tests.log_debugger.logs import (
+    ANN,
     BOB,
     DAN,
     CommandResult,
     Script,
+    by_interests,
     conversation,
     dumped,
     filed,
@@ -100,6 +103,19 @@ def test_two_logs_may_have_nothing_in_common(tmp_path: Path) -> None:
     assert lines[4:9] == run_ok("replay", a).lines[:5]
     found = json.loads(parted(a, b, "--json").out)
     assert (found["relation"], found["last_common"]) == ("parted", 0)
+
+
+def test_a_redacted_dump_is_told_by_its_times(tmp_path: Path) -> None:
+    """A broker's log begins with a policy, which is in both; so they part only after it."""
+    whole, other = dumped(tmp_path / "a.jsonl", by_interests().commits), str(tmp_path / "b.jsonl")
+    run_ok("log", "dump", "--redact", whole, "-o", other)
+    says = "they part after position 1; they go on at the same times: one was redacted by log dump --redact"
+    assert run_command("log", "diff", whole, other).lines[2] == says
+    apart = Script().add(0, AdoptPolicy(Policy(matching="interests", messages_per_10s_max=5)))
+    apart.enters(1_500, ANN, "Ann", "chess")
+    assert run_command("log", "diff", whole, dumped(tmp_path / "c.jsonl", apart.commits)).lines[2] == (
+        "they part after position 1"
+    )
 
 
 def test_redacted_texts_are_no_parting(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ RECORDS = [
     OperationRecord("stopped", START_MS + 440_000, 9),
 ]
 ANN_S = "   note  00:00:42.300  Ann·6f5d is refused send_message: room_not_found"
+OUTAGE = ("50.000  the log takes no commits any more", "55.000  the log takes commits again")
 RESTART = "   note  00:00:44.500  the broker starts, with no note of an orderly end before"
 
 
@@ -65,6 +66,12 @@ def test_replay_ends_with_the_notes_of_its_end(log: str) -> None:
     assert notes_in(run_ok("replay", log, "--to", "2").lines)[1:] == []
 
 
+def test_replay_up_to_a_time_has_no_later_note(log: str) -> None:
+    """A note has its own time, also where no commit lies between that and the time asked for."""
+    assert notes_in(run_ok("replay", log, "--at", "+42.299s").lines)[1:] == []
+    assert notes_in(run_ok("replay", log, "--at", "+42.3s").lines)[1:] == [ANN_S]
+
+
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
@@ -101,7 +108,23 @@ def test_a_life_has_its_refusals_and_the_restarts_in_it(log: str) -> None:
     ]
     assert notes[:2] == ["refused", "started"]
     assert notes_in(run_ok("trace", log, "--connection", ANN, "--when", "position > 0").lines) == []
-    assert notes_in(run_ok("trace", log, "--room", "2370").lines) == []
+
+
+def test_a_room_has_the_refusals_of_its_members_and_the_restarts(log: str) -> None:
+    """They count while it is open; those of others and of unknown callers do not."""
+    lines = run_ok("trace", log, "--room", "2370").lines
+    told = [ANN_S, RESTART, *(f"   note  00:00:{line}" for line in OUTAGE)]
+    assert notes_in(lines) == told
+    assert lines.index(ANN_S) == lines.index(next(line for line in lines if line.startswith("      4  "))) - 1
+    objects = run_ok("trace", log, "--room", "2370", "--json").objects
+    assert [one["note"]["kind"] for one in objects if "note" in one] == [
+        "refused",
+        "started",
+        "log_unavailable",
+        "log_available",
+    ]
+    assert notes_in(run_ok("trace", log, "--room", "2370", "--when", "position > 0").lines) == []
+    assert notes_in(run_ok("trace", log, "--room", "91aa").lines) == []
 
 
 def test_a_dump_has_no_notes(tmp_path: Path) -> None:

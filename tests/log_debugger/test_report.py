@@ -9,6 +9,7 @@ import json
 import re
 from array import array
 from collections.abc import Sequence
+from contextlib import closing
 from html.parser import HTMLParser
 from itertools import accumulate
 from pathlib import Path
@@ -28,6 +29,9 @@ from events.ids import CommitId, ConnectionId, Position, RoomId
 from events.log import DeliveryRecord, OperationRecord
 from events.policy import MatchingName
 from events.sqlite.file import SqliteFile
+from log_debugger.reading.deliveries import Deliveries
+from log_debugger.reading.short_names import names_of
+from log_debugger.reading.sources import open_source, steps
 from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import embedded, page
 from log_debugger.report.tables import ascending, packed
@@ -36,7 +40,9 @@ from projections.invariants import check_step
 from projections.notifications import deliveries
 from projections.state import INITIAL_STATE, State, evolve, fold
 from tests.browser.crowds import crowd
-from tests.log_debugger.logs import START_MS, conversation, dumped, fair_company, filed, run_ok
+from tests.log_debugger.logs import ANN as ANN_S
+from tests.log_debugger.logs import BOB as BOB_S
+from tests.log_debugger.logs import ROOM, START_MS, Script, conversation, dumped, fair_company, filed, run_ok
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, CAT, enter, leave, opened, said, say, vanish
 from tests.support.specs import NOON_MS
@@ -215,6 +221,49 @@ def test_the_command_takes_the_notes_of_the_file(tmp_path: Path) -> None:
         assert f'"broker":{json.dumps(expected, separators=(",", ":"))}' in page
 
 
+def busy() -> Script:
+    """Return a conversation with a message every 400 ms, and two of them after a pause."""
+    script = Script().enters(0, ANN_S, "Ann").enters(100, BOB_S, "Bob", room=ROOM)
+    for at_ms in (*range(500, 6_500, 400), 40_000, 40_100):
+        script.says(at_ms, ANN_S, str(at_ms))
+    return script.says(90_000, BOB_S, "still there?")
+
+
+ENDED = {
+    "in good order": [OperationRecord("started", START_MS, 0), OperationRecord("stopped", START_MS + 6_200, 17)],
+    "killed": [OperationRecord("started", START_MS, 0), OperationRecord("started", START_MS + 20_000, 8)],
+    "killed twice": [OperationRecord("started", START_MS, end) for end in (1, 8, 8, 14)],
+    "one of two lost": [
+        OperationRecord("started", START_MS, 0, broker="a"),
+        OperationRecord("running", START_MS + 3_000, 9, broker="a"),
+        OperationRecord("running", START_MS + 95_000, 20, broker="b"),
+    ],
+    "one of two silent": [
+        OperationRecord("running", START_MS + 38_000, 17, broker="a"),
+        OperationRecord("running", START_MS + 60_000, 19, broker="b"),
+    ],
+}
+
+
+@pytest.mark.parametrize("ended", ENDED)
+def test_the_page_concludes_as_little_as_a_trace(tmp_path: Path, ended: str) -> None:
+    """Where `trace` has no conclusion on a delivery, or none yet, the page knows the same of the moment."""
+    script, records = busy(), ENDED[ended]
+    folded = FoldedLog(INITIAL_STATE)
+    list(folded.fold(script.commits))
+    spans = page_data("chat.db", folded, [], 0, records)["handed"]["unsure"]
+    words = {"no conclusion": "lost", "one of the brokers": "late", "most likely": None}
+    with closing(open_source(filed(tmp_path / "log.db", script.commits))) as source:
+        source.operation_records = lambda since_ms=0: records
+        traced, names = Deliveries(source, len(script.commits)), names_of(source)
+        for step in list(steps(source))[1:-1]:
+            of_it = traced.of(step.commit, step.commit.events)
+            for line in traced.lines(names, step.after, step.commit, of_it):
+                why = next(why for text, why in words.items() if text in line)
+                m = step.commit.position
+                assert next((why for low, high, why in spans if low <= m <= high), None) == why, line
+
+
 def test_redacted_texts_are_their_length() -> None:
     """The page has the length of a redacted message or note, and marks redacted names and interests."""
     data = data_of([redact(one) for one in log_of(*CHAT)])
@@ -229,7 +278,8 @@ def test_the_page_knows_a_report_and_who_had_to_be_avoided() -> None:
     assert [data["reasons"][one["reason"]] for one in events if one["kind"] == "partner_reported"] == ["spam"]
     assert next(data["reasons"][one["reason"]] for one in events if one["kind"] == "room_closed") == "missed"
     assert data["note"]["value"] == ["sells watches"]
-    assert data["forgotten"]["value"] == [2]
+    forgotten = [data["people"][one - 1][:6] for one in data["forgotten"]["value"][0]]
+    assert (forgotten, len(data["forgotten"]["value"])) == (["c_b6cd", "c_6f5d"], 1)
     avoided = dict(zip(unpacked(data["avoided"]["moment"]), data["avoided"]["value"], strict=True))
     assert {moment: [one[1:] for one in found] for moment, found in avoided.items()} == {
         8: [["met", 1_000]],

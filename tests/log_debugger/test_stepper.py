@@ -21,7 +21,7 @@ from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.events import MessageSent, QueueEntered
 from events.ids import ConnectionId, Position, RoomId
-from events.log import DeliveryRecord, Snapshot
+from events.log import DeliveryRecord, OperationRecord, Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from log_debugger.reading.filters import CommitFilter
@@ -31,7 +31,7 @@ from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import start_of
 from log_debugger.telling.keybindings import KEY_NAMES
 from log_debugger.telling.panels import changed_sections
-from log_debugger.telling.stepper import Stepper, step_through, typed_filter
+from log_debugger.telling.stepper import FOLLOWS, Stepper, step_through, typed_filter
 from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
@@ -434,6 +434,44 @@ def test_when_it_was_handed_over_is_told_of_each_notification(tmp_path: Path, lo
     assert "   no note that it was handed to Bob·b6cd: most likely" in here.commit
     assert "handed over\n   when a notification was handed over is not noted in a dump" in seen(log, at=2).commit
     assert "handed" not in seen(log, at=1).commit
+
+
+def test_what_was_noted_is_told_after_the_commit_before_it(tmp_path: Path, log: str) -> None:
+    """Refusals, starts and ends have their time; a start before the first commit is at the empty log."""
+    records = [
+        OperationRecord("started", START_MS - 100, 0),
+        OperationRecord("refused", START_MS + 42_300, 3, ANN, "send_message", "room_not_found"),
+        OperationRecord("started", START_MS + 42_400, 3),
+        *(OperationRecord("refused", START_MS + 50_000, 5, None, "get_status", "unknown_handle") for _ in range(40)),
+    ]
+    noted = filed(tmp_path / "log.db", conversation().commits, (), records)
+    assert seen(noted, at=0).commit == "noted after it\n   00:00:00.000 the broker starts\n\n"
+    assert (
+        "\n\nnoted after it\n   00:00:42.300 Ann\u00b76f5d is refused send_message: room_not_found\n"
+        "   00:00:42.400 the broker starts, with no note of an orderly end before\n\n"
+    ) in seen(noted, at=3).commit
+    assert "   and 10 more; replay has them all\n" in seen(noted, at=5).commit
+    assert "noted after it" not in seen(noted, at=4).commit + seen(log, at=3).commit
+
+
+@pytest.mark.parametrize("key", ["r", "t"])
+def test_notes_that_come_late_are_taken_in(tmp_path: Path, key: str) -> None:
+    """When asked, and where the log is followed; also where there is no new commit."""
+    commits = conversation().commits
+    log = filed(tmp_path / "log.db", commits)
+    with closing(open_source(log)) as source:
+        app = Stepper(HistoryCache(source), CommitFilter(), "", 9, START_MS)
+
+        async def noted() -> str:
+            async with app.run_test() as pilot:
+                assert "noted after it" not in str(app.query_one("#commit-text", Static).content)
+                with SqliteFile(tmp_path / "log.db", "share") as broker:
+                    broker.record((), [OperationRecord("stopped", START_MS + 430_500, 9)])
+                await pilot.press(key)
+                assert app.noted == ("new notes, but no commit" if key == "r" else FOLLOWS)
+                return str(app.query_one("#commit-text", Static).content)
+
+        assert "noted after it\n   00:07:10.500 the broker stops in good order\n" in asyncio.run(noted())
 
 
 @pytest.fixture(scope="module")

@@ -327,6 +327,11 @@ def broken(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     raise LookupError("no\nluck")
 
 
+def unlucky(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """Fail for players of go alone."""
+    return next(iter(())) if "go" in seeker.interests else None
+
+
 def test_a_matching_of_one_s_own_is_imported(tmp_path: Path) -> None:
     """It is named by its dotted path, with a colon or a dot before the function."""
     by_dot = compared(tmp_path, by_interests(), f"{__name__}.last_come")
@@ -356,9 +361,10 @@ def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, mon
         ("broker.matching:patience_steps_ms", "takes other arguments than (state, seeker, at_ms)"),
         (f"{__name__}:pair", "takes other arguments than (state, seeker, at_ms)"),
         (f"{__name__}:everybody", "is no matching: it gives back something else"),
-        (f"{__name__}:themselves", "asked for the command at position 1, paired someone with themselves"),
+        (f"{__name__}:themselves", "is no matching: in a trial, asked for a newcomer while nobody waits, "),
         (f"{__name__}:a_ghost", 'named "c_\\u001b[2J", who does not wait'),
-        (f"{__name__}:broken", "asked for the command at position 1, failed: LookupError"),
+        (f"{__name__}:broken", f"the matching {__name__}:broken failed: LookupError"),
+        (f"{__name__}:unlucky", f"asked for the command at position 2, the matching {__name__}:unlucky failed: "),
     ],
 )
 def test_a_matching_that_can_t_be_used_is_one_line(rule: str, says: str, tmp_path: Path) -> None:

@@ -355,7 +355,7 @@ def test_a_trimmed_log_begins_at_its_base(tmp_path: Path) -> None:
         (("--without", "7", "--to", "6"), "is after --to, position 6, where the run has ended"),
         (("--from", "6", "--to", "3"), "--from has to be before --to"),
         (("--from", "3", "--to", "3"), "--from has to be before --to"),
-        (("--from", "9"), "there are no commits from position 9 on to 9"),
+        (("--from", "9"), "there are no commits after position 9 up to 9"),
         (("--from", "10"), "has states from position 0 to 9, and none at 10"),
         (("--from", "noon"), "is no position and no time"),
         (("--to", "+9h"), "is outside the log"),

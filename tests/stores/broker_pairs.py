@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
+
+from structlog.testing import capture_logs
 
 from broker.broker import Broker
 from broker.clock import SystemClock
+from broker.outage_lines import REASONS_MAX
 from events.commands import EnterQueue, SendMessage
+from events.commit import Commit
 from events.events import MessageSent
 from events.ids import ConnectionId, RoomId
 from events.log import EventLog
@@ -90,15 +95,35 @@ async def talk(here: Broker, there: Broker) -> None:
 async def talk_while_down(here: Broker, there: Broker, engine: Engine) -> None:
     """Let both send a message while the engine is down; both are answered when it is back, each stored once."""
     room = await met(here, there)
+    with capture_logs() as logged:
+        commits = await _answered_when_back(here, there, engine, room, lambda: _count(logged, "following_put_off") >= 2)
+        while _count(logged, "following_resumed") < 2:  # each hears that it follows again from the next commit
+            accepted(await here.writer.submit(SendMessage(ANN, room, "still there?", None)))
+            await settle(10)
+    assert sum(isinstance(commit.command, SendMessage) for commit in commits) == 2
+    assert 2 <= _count(logged, "following_put_off") <= 2 * REASONS_MAX
+    reasons = Counter(line["reason"] for line in logged if line["event"] == "following_put_off")
+    assert max(reasons.values()) <= 2, "each broker logs a reason once"
+
+
+def _count(logged: Sequence[Mapping[str, Any]], event: str) -> int:
+    return sum(line["event"] == event for line in logged)
+
+
+async def _answered_when_back(
+    here: Broker, there: Broker, engine: Engine, room: RoomId, is_noticed: Callable[[], bool]
+) -> Sequence[Commit]:
+    """Let both send, and start the engine once it `is_noticed`; return the log's commits once both have them."""
     engine.kill()
     sending = [
         broker.writer.submit(SendMessage(who, room, f"hello from {who}", None))
         for who, broker in ((ANN, here), (BOB, there))
     ]
     await until(lambda: all(broker.writer._flushing is not None for broker in (here, there)))
+    await until(is_noticed)
     await asyncio.to_thread(engine.start)
     for answer in sending:
         accepted(await answer)
     commits = await here.log.read(0, 100)
-    assert sum(isinstance(commit.command, SendMessage) for commit in commits) == 2
     await until(lambda: here.state.tip == there.state.tip == commits[-1].tip)
+    return commits

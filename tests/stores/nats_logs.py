@@ -35,6 +35,14 @@ async def opened(server: NatsServer, *names: str) -> AsyncIterator[tuple[NatsLog
         yield tuple(logs)
 
 
+def users(publish: list[str], subscribe: list[str]) -> str:
+    """Return the settings of a server with one user of these rights."""
+    return (
+        "authorization { users: [ { user: u, password: p, permissions: {"
+        f" publish: {publish!r}, subscribe: {subscribe!r} }} }} ] }}"
+    )
+
+
 def within(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run an async test within a limit of time."""
 

@@ -21,13 +21,12 @@ from events.nats import meta
 from events.nats import open as open_module
 from events.nats.address import parse
 from events.nats.client import Client
-from events.nats.coordination import EPOCH_KEY
 from events.nats.errors import NO_JETSTREAM, at_start, rights_of
 from events.nats.layout import Layout
 from events.nats.log import NatsLog
 from events.nats.open import open_log
 from events.nats.settings import JEPSEN, check_replicas, check_server, survives
-from tests.stores.nats_logs import new_name, opened, within
+from tests.stores.nats_logs import new_name, opened, users, within
 from tests.support.engines.nats import NatsServer, nats_server, running
 from tests.support.log_contract import PickledStates, all_of, chain
 from tests.support.pages import ROOT
@@ -174,8 +173,9 @@ class TestServer:
         async def scenario() -> None:
             with running("max_connections: 1") as server:
                 client = await nats.connect(f"nats://127.0.0.1:{server.port}")
-                with pytest.raises(LogUnavailableError, match=r"^NATS (refuses: maximum conn|can't be reached)"):
-                    await open_log(server.url(), PickledStates())
+                for _ in range(5):
+                    with pytest.raises(LogUnavailableError, match=r"maximum connections|too many \(max_connections\)"):
+                        await open_log(server.url(), PickledStates())
                 await client.close()
 
         within(scenario)
@@ -222,13 +222,13 @@ class TestServer:
 
         async def scenario() -> None:
             with running() as server:
-                connect = NatsLog.connect
+                connect = NatsLog.begin
 
                 async def too_late(self: NatsLog) -> None:
                     server.kill()
                     await connect(self)
 
-                monkeypatch.setattr(NatsLog, "connect", too_late)
+                monkeypatch.setattr(NatsLog, "begin", too_late)
                 with pytest.raises(LogUnavailableError):
                     await open_log(server.url(), PickledStates())
 
@@ -297,14 +297,6 @@ class TestRights:
         within(scenario)
 
 
-def users(publish: list[str], subscribe: list[str]) -> str:
-    """Return the settings of a server with one user of these rights."""
-    return (
-        "authorization { users: [ { user: u, password: p, permissions: {"
-        f" publish: {publish!r}, subscribe: {subscribe!r} }} }} ] }}"
-    )
-
-
 class TestStreams:
     """The demands on a log's streams."""
 
@@ -351,6 +343,46 @@ class TestStreams:
             assert f"a stream {name}_LOG that is no log of this program" in text
             assert told in text
             assert await streams_of(nats_server()) == before
+
+        within(scenario)
+
+    def test_a_log_that_was_edited_is_refused_with_the_change(self) -> None:
+        """It is no other program's, so no other name is of use."""
+
+        async def scenario() -> None:
+            name = new_name()
+            async with opened(nats_server(), name):
+                pass
+            client = await nats.connect(f"nats://127.0.0.1:{nats_server().port}")
+            js = client.jetstream()
+            config = (await js.stream_info(f"{name}_LOG")).config
+            config.max_msgs = 60
+            await js.update_stream(config)
+            await client.close()
+            told = await refusal_of(nats_server().url(name))
+            assert told == (
+                f"the stream {name}_LOG was changed (max_msgs 60 instead of -1); set it back: nats stream edit"
+            )
+
+        within(scenario)
+
+    @pytest.mark.parametrize(
+        ("limit", "told"),
+        [
+            ("max_streams: 3", f"a log needs {len(Layout('x').streams)} streams: raise max_streams of the account"),
+            ("max_bytes_required: true", "turn max_bytes_required off for the account"),
+        ],
+    )
+    def test_an_account_with_too_little_room_is_refused(self, limit: str, told: str) -> None:
+        """The limit to change is told. Once it is changed, the log is made."""
+
+        async def scenario() -> None:
+            account = "accounts {{ A {{ jetstream: {{ {} }}\n users: [ {{ user: u, password: p }} ] }} }}"
+            with running(account.format(limit)) as server:
+                url = server.url(user="u:p@")
+                assert told in await refusal_of(url)
+                await asyncio.to_thread(server.reload, account.format("max_streams: 8"))
+                await (await open_log(url, PickledStates())).close()
 
         within(scenario)
 
@@ -444,7 +476,7 @@ class TestStreams:
             (meta.SECRET, b"no hex", "can't be read"),
             (meta.BASE, b"[]", "the log's key base can't be read"),
             (meta.REDACTED_TO, b"far", "can't be read"),
-            (EPOCH_KEY, b"\xff", "can't be read"),
+            (meta.EPOCH, b"\xff", "can't be read"),
         ],
     )
     def test_values_that_are_damaged_or_newer_are_refused(self, key: str, value: bytes, told: str) -> None:

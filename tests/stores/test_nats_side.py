@@ -13,7 +13,8 @@ from nats.js.api import KeyValueConfig, StreamConfig
 from events.log import LogUnavailableError
 from events.nats.address import parse
 from events.nats.client import Client
-from events.nats.coordination import EPOCH_KEY, NatsCoordination, new_epoch
+from events.nats.coordination import NatsCoordination, new_epoch
+from events.nats.meta import EPOCH
 from events.nats.session_records import NatsSessionRecords
 from tests.stores.broker_pairs import until
 from tests.support.engines.nats import NatsServer, nats_server, running
@@ -50,8 +51,8 @@ class Side:
             )
         )
         if not self.epoch and not (await js.stream_info(f"KV_{layout.meta_bucket}")).state.messages:
-            await meta.put(EPOCH_KEY, new_epoch().encode())
-        self.epoch = ((await meta.get(EPOCH_KEY)).value or b"").decode()
+            await meta.put(EPOCH, new_epoch().encode())
+        self.epoch = ((await meta.get(EPOCH)).value or b"").decode()
 
     async def close(self) -> None:
         """Disconnect."""
@@ -126,6 +127,22 @@ class TestNatsSessionRecords(InNats, SessionRecordsContract):
             await asyncio.gather(*changes)
             assert done == [0, 1, 2]
             assert await records.load(KEY, now_ms=0) == {"a": b"last"}
+
+        self.run(scenario)
+
+    def test_a_damaged_record_is_none(self) -> None:
+        """Its session begins anew, and the next change replaces it."""
+
+        async def scenario() -> None:
+            side = await self.make()
+            records = side.session_records
+            await records.keep(KEY, {"a": b"1"}, until_ms=100)
+            await side.client.run(lambda js: js.publish(records._subject(KEY), b"{no msgpack"))
+            assert await records.load(KEY, now_ms=0) == {}
+            await records.keep(KEY, {"b": b"2"}, until_ms=100)
+            assert await records.load(KEY, now_ms=0) == {"b": b"2"}
+            await side.client.run(lambda js: js.publish(records._subject(KEY), b"{no msgpack"))
+            await records.expire(now_ms=0)
 
         self.run(scenario)
 

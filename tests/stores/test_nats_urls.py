@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
 
 from events.log import LogUnavailableError, UnusableLogError
+from events.nats import client as client_module
 from events.nats.address import Address, parse
-from events.nats.client import Client
+from events.nats.client import Client, Connection, connect
 from tests.support.certificates import certify
 from tests.support.engines.nats import running
 from tests.support.engines.nats_operator import Operator
@@ -32,6 +35,7 @@ MALFORMED = {
     f"nats://u:{PASSWORD}?x=y@h/": "has an @ after its host",
     f"nats://u:x/{PASSWORD}@h/?name=x": "has an @ after its host",
     f"nats://u:{PASSWORD}#x@h/": "has an @ after its host",
+    f"nats://u:{PASSWORD}@a,u:{PASSWORD}@b/": "has a user at several hosts; write it once, before the first host",
     "nats://a,,b/": "has a host or a port that is none",
     f"nats://{PASSWORD}@h/?nam=x": "has the unknown setting 'nam' (known: creds, name, replicas, synced)",
     "nats://h/?ssl_ca_certs=x": "has the unknown setting 'ssl_ca_certs'",
@@ -109,6 +113,38 @@ def test_nothing_listens_at_the_url() -> None:
     assert opened(f"nats://127.0.0.1:{free_port()}") == "NATS can't be reached: Connection refused"
     with running() as server:
         assert opened(f"nats://127.0.0.1:{free_port()},127.0.0.1:{server.port}/") == ""
+
+
+def test_a_refused_connection_leaves_no_garbage_to_be_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that its own frame holds would stay, with all frames below it."""
+
+    class RefusedError(OSError):
+        """An error that can be watched."""
+
+    errors = list[weakref.ref[RefusedError]]()
+
+    def watched() -> RefusedError:
+        error = RefusedError()
+        errors.append(weakref.ref(error))
+        return error
+
+    async def refused(*_: object) -> Connection:
+        raise watched()  # no name in this frame holds it
+
+    async def attempt() -> bool:
+        try:
+            await connect(parse("nats://a,b"))
+        except RefusedError:
+            return True
+        return False
+
+    monkeypatch.setattr(client_module, "_connected_to", refused)
+    gc.disable()
+    try:
+        assert asyncio.run(attempt())
+        assert [error() is None for error in errors] == [True, True]
+    finally:
+        gc.enable()
 
 
 def test_a_user_or_a_token_that_the_server_does_not_know() -> None:

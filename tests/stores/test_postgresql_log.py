@@ -35,7 +35,9 @@ from events.postgresql.known_commits import KNOWN_COMMITS_MAX
 from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
+from projections.snapshots import STATE_CODEC
 from projections.state import fold
+from tests.stores.broker_pairs import brokers_on, talk_while_down
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.fake_clock import settle
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
@@ -127,6 +129,16 @@ class TestCrashes:
             async with aclosing(log.follow(len(found))) as followed:
                 assert await asyncio.wait_for(anext(followed), WITHIN_SECONDS) == commits[len(found)]
             await log.close()
+
+        asyncio.run(scenario())
+
+    def test_a_conversation_over_two_brokers_outlives_it(self) -> None:
+        """Messages sent while the server is down are answered when it is back, each stored once."""
+        own, name = mortal_server(), new_name()
+
+        async def scenario() -> None:
+            async with brokers_on(lambda: open_log(own.url(name), STATE_CODEC, synchronous="full")) as (here, there):
+                await talk_while_down(here, there, own)
 
         asyncio.run(scenario())
 
@@ -528,6 +540,22 @@ class TestSessionRecords:
         await expiring
         rows = await log._side.rows(f"SELECT key FROM {log._address.schema}.session_records")
         assert [row["key"] for row in rows] == ["kept"]
+
+    @on_log()
+    async def test_a_table_that_is_gone_is_no_answer(self, log: PostgresqlLog) -> None:
+        """The commits are there, so a call is put off, and the broker goes on; the reason is the server's."""
+        records, table = log.session_records, f"{log._address.schema}.session_records"
+        await log._side.execute(f"ALTER TABLE {table} RENAME TO lost")
+        for call in (
+            lambda: records.load("key", now_ms=0),
+            lambda: records.keep("key", {"a": b"1"}, until_ms=100),
+            lambda: records.expire(now_ms=0),
+        ):
+            with pytest.raises(LogUnavailableError, match="session_records"):
+                await call()
+        await log._side.execute(f"ALTER TABLE {log._address.schema}.lost RENAME TO session_records")
+        await records.keep("key", {"a": b"1"}, until_ms=100)
+        assert await records.load("key", now_ms=0) == {"a": b"1"}
 
 
 class TestRedaction:

@@ -287,7 +287,7 @@ def test_whom_a_matching_may_not_name_is_found() -> None:
 
     error = broken_by(Forgetful)
     assert error.counterexample.promise == 3
-    assert "who is not among the others who wait" in str(error)
+    assert ", the seeker itself" in str(error)
     assert "the next command is MatchDue(" in str(error)
 
 

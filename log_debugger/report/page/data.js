@@ -52,6 +52,7 @@ const table = (packed) =>
 const commit = table(DATA.commit); // by moment
 const N = commit.at_ms.length - 1;
 const time = commit.at_ms; // ms since the beginning, by moment; 0 at moment 0
+const FIRST_MS = N ? time[1] : 0; // of the first commit
 const event = unpackAll(DATA.event); // counted from 0
 const E = event.kind.length;
 const wait = table(DATA.wait);

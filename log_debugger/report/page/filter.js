@@ -4,8 +4,9 @@
 class FilterMistake extends Error {}
 
 const STRING = /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/;
+const LETTER = /(?:[A-Za-z0-9_]|[^\u0000-\u007f\s\u2264\u2265\u2260\u2018\u201c\u201d\u201e])/;
 const DATE_AND_CLOCK = /[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{1,2}:[0-9]{2}[\p{L}\p{N}_.:+-]*/u;
-const WORD = /\+?[\p{L}\p{N}_][\p{L}\p{N}_.:\u00b7-]*(?:\+[0-9][0-9:]*)?/u;
+const WORD = new RegExp(`\\+?${LETTER.source}(?:${LETTER.source}|[.:-])*(?:\\+[0-9][0-9:]*)?`, "u");
 const SIGN = /[<>=!]=|[<>(),]/;
 const FILTER_TOKEN = new RegExp(
   `\\s*(?:(${STRING.source})|(${DATE_AND_CLOCK.source}|${WORD.source})|(${SIGN.source}))`,
@@ -20,7 +21,10 @@ const FILTER_NAMES = [
 ];
 const REJECTION_HINT = "rejection needs the broker's rules, which a report has not: chat-broker replay LOG --when rejection";
 const FILTER_DEPTH_MAX = 50;
+const FILTER_LENGTH_MAX = 1000;
+
 function filterTokens(typed) {
+  if ([...typed].length > FILTER_LENGTH_MAX) throw new FilterMistake(`a filter has at most ${FILTER_LENGTH_MAX} characters`);
   const tokens = [];
   const end = typed.trimEnd().length;
   for (let at = 0; at < end; at = FILTER_TOKEN.lastIndex) {
@@ -86,10 +90,10 @@ class FilterReader {
   }
 
   one() {
-    if (++this.depth > FILTER_DEPTH_MAX) throw this.expected(`at most ${FILTER_DEPTH_MAX} levels`);
+    if (++this.depth > FILTER_DEPTH_MAX + 1) throw this.expected(`at most ${FILTER_DEPTH_MAX} levels`);
     let mask;
     if (this.takes("not")) mask = complement(this.one());
-    else if (this.takes("(")) {
+    else if (!this.isInParentheses() && this.takes("(")) {
       mask = this.any();
       if (!this.takes(")")) throw this.expected("'and', 'or' or ')'");
     } else mask = this.comparison();
@@ -102,25 +106,44 @@ class FilterReader {
     let left = this.operand();
     do {
       const isNotIn = this.token.sign === "not" && this.tokens[this.at + 1].sign === "in" && this.takes("not");
-      if (this.takes("in")) {
-        const mask = this.contained(left);
-        parts.push(isNotIn ? complement(mask) : mask);
-        break;
-      }
       const sign = this.token.sign;
-      if (!COMPARED[sign]) throw this.expected(`a comparison (${Object.keys(COMPARED).join(" ")} in)`);
+      if (sign !== "in" && !COMPARED[sign]) throw this.expected(`a comparison (${Object.keys(COMPARED).join(" ")} in)`);
       this.at++;
-      const right = this.operand();
-      parts.push(this.compared(left, sign, right));
-      left = right;
-    } while (COMPARED[this.token.sign]);
+      const right = sign === "in" && this.token.sign === "(" && !this.isInParentheses() ? this.list() : [this.operand()];
+      const mask = sign === "in" ? this.contained(left, right) : this.compared(left, sign, right[0]);
+      parts.push(isNotIn ? complement(mask) : mask);
+      left = right[0];
+      if (right.length > 1) break;
+    } while (COMPARED[this.token.sign] || ["in", "not"].includes(this.token.sign));
     return combined(parts, true);
   }
 
+  /** Whether one value in parentheses of its own comes next. */
+  isInParentheses() {
+    const [open, value, close] = this.tokens.slice(this.at, this.at + 3);
+    return open.sign === "(" && value?.value !== undefined && close?.sign === ")";
+  }
+
   operand() {
+    if (this.isInParentheses()) {
+      this.at++;
+      const inside = this.operand();
+      this.at++;
+      return inside;
+    }
     if (this.token.name === "rejection") throw new FilterMistake(`column ${this.token.column}: ${REJECTION_HINT}`);
     if (this.token.value === undefined) throw this.expected(`a name (${FILTER_NAMES.join(", ")}) or a value`);
     return this.tokens[this.at++];
+  }
+
+  /** The values in parentheses, after `in`. */
+  list() {
+    const values = [];
+    this.takes("(");
+    do values.push(this.operand());
+    while (this.takes(","));
+    if (!this.takes(")")) throw this.expected("',' or ')'");
+    return values;
   }
 
   compared(left, sign, right) {
@@ -130,18 +153,16 @@ class FilterReader {
   }
 
   /** `VALUE in text`, or `NAME in (VALUE, ...)`. */
-  contained(left) {
+  contained(left, values) {
     if (!isFilterName(left)) {
-      const field = this.operand();
-      if (field.name !== "text") throw this.expected("text after in", field);
-      return textsMask((text) => text.includes(left.value.toLowerCase()));
+      if (values.length > 1 || values[0].name !== "text") throw this.expected("text after in", values[0]);
+      return textsMask((text) => text.includes(folded(left.value)));
     }
-    if (!this.takes("(")) return masked(left, "==", this.operand());
-    const parts = [];
-    do parts.push(masked(left, "==", this.operand()));
-    while (this.takes(","));
-    if (!this.takes(")")) throw this.expected("',' or ')'");
-    return combined(parts, false);
+    if (left.name === "text" && values.length === 1) throw this.expected('the words first, as in "chess" in text', left);
+    return combined(
+      values.map((value) => masked(left, "==", value)),
+      false,
+    );
   }
 }
 

@@ -1,14 +1,5 @@
 // The comparisons of a filter, each as a mask over the moments, and masks combined. No page in here.
 
-const DAY_MS = 86400000;
-const WRITTEN_DATE = /([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]?/;
-const WRITTEN_CLOCK = /((?:[01]?[0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,3})?)?)/;
-const WRITTEN_ZONE = /(Z|[+-][0-9]{2}:?[0-9]{2})/;
-const WRITTEN_TIME = new RegExp(
-  `^(?:${WRITTEN_DATE.source})?(?:${WRITTEN_CLOCK.source})?(?:${WRITTEN_ZONE.source})?$`,
-);
-const SPAN_UNITS = { ms: 1, s: 1000, m: 60000, h: 3600000, d: DAY_MS };
-
 const COMPARED = {
   "<": (one, other) => one < other,
   "<=": (one, other) => one <= other,
@@ -58,13 +49,19 @@ function masked(name, sign, value) {
     const mask = field.same(value);
     return sign === "==" ? mask : complement(mask);
   }
+  if (field.numbers && isFilterName(value) && FILTER_FIELDS[value.name].numbers) {
+    const [one, other] = [field.numbers(), FILTER_FIELDS[value.name].numbers()];
+    return momentsWhere((m) => COMPARED[sign](one[m], other[m]));
+  }
   const wanted = field.read(value);
   if (name.name === "time" && isEqual) throw new FilterMistake(`column ${value.column}: time is compared by < <= > >=`);
   if (sign === "!=") return complement(field.mask((one) => one === wanted));
   return field.mask((one) => COMPARED[sign](one, wanted));
 }
 
+/** A count, with its `numbers` after each moment. */
 const ofMoment = (numbers) => ({
+  numbers,
   read: (value) => {
     if (!/^[0-9]{1,15}$/.test(value.value)) throw new FilterMistake(`column ${value.column}: expected a whole number`);
     return Number(value.value);
@@ -143,7 +140,7 @@ const FILTER_FIELDS = {
       return mask;
     },
   },
-  text: { same: ({ value }) => textsMask((text) => text === value.toLowerCase()) },
+  text: { same: ({ value }) => textsMask((text) => text === folded(value)) },
   person: { same: personMask },
   room: { same: roomMask },
   type: { same: typeMask },
@@ -160,38 +157,47 @@ const FILTER_FIELDS = {
 function textsMask(isWanted) {
   const mask = emptyMask();
   const look = (text, m) => {
-    if (typeof text === "string" && isWanted(text.toLowerCase())) mask[m] = 1;
+    if (typeof text === "string" && isWanted(folded(text))) mask[m] = 1;
   };
   DATA.said.forEach((text, said) => look(text, message.moment[said]));
   note.value.forEach((text, n) => look(text, note.moment[n]));
   return mask;
 }
 
-/** The numbers, from 1, of the ids that are or begin with what was typed. */
+/** The numbers, from 1, of the ids that are what was typed; if there is none, of those that begin with it. */
 function idsMeant(ids, typed, prefix) {
   const asked = typed.split("\u00b7").pop();
   const exact = maskOf(ids, (id) => id === asked || id === prefix + asked);
-  if (exact.includes(1)) return exact;
-  return maskOf(ids, (id) => id.startsWith(asked) || id.startsWith(prefix + asked));
+  if (exact.includes(1) || asked === "" || asked === prefix) return exact;
+  const begun = maskOf(ids, (id) => id.startsWith(asked));
+  return begun.includes(1) ? begun : maskOf(ids, (id) => id.startsWith(prefix + asked));
+}
+
+/** `mask`, if it has one thing; else the mistake, in which there is no `kind` like that, or more than one. */
+function oneOf(mask, kind, column) {
+  const count = mask.reduce((sum, one) => sum + one, 0);
+  if (!count) throw new FilterMistake(`column ${column}: there is no such ${kind}`);
+  if (count > 1)
+    throw new FilterMistake(`column ${column}: ${count} ${kind}s are like that; write more of the id of one`);
+  return mask;
 }
 
 function personMask({ value, column }) {
   let people = idsMeant(DATA.people, value, "c_");
-  if (!people.includes(1)) {
-    people = new Uint8Array(P + 1);
-    const names = maskOf(lowerNames, (name) => name === value.toLowerCase());
-    for (let row = 1; row < wait.who.length; row++) if (names[wait.name[row]]) people[wait.who[row]] = 1;
-  }
-  if (!people.includes(1)) throw new FilterMistake(`column ${column}: there is no such connection`);
-  return momentsOf(
+  if (!people.includes(1)) people = peopleCalled(maskOf(lowerNames, (name) => name === folded(value)));
+  oneOf(people, "connection", column);
+  const mask = momentsOf(
     (e) => people[event.a[e]] || people[event.b[e]],
     (m) => people[commit.who[m]],
   );
+  forgotten.value.forEach((those, n) => {
+    if (those.some((person) => people[person])) mask[forgotten.moment[n]] = 1;
+  });
+  return mask;
 }
 
 function roomMask({ value, column }) {
-  const ids = idsMeant(DATA.rooms, value, "r_");
-  if (!ids.includes(1)) throw new FilterMistake(`column ${column}: there is no such room`);
+  const ids = oneOf(idsMeant(DATA.rooms, value, "r_"), "room", column);
   return momentsOf(
     (e) => ids[room.id[event.room[e]]],
     (m) => ids[room.id[commit.room[m]]],
@@ -199,9 +205,10 @@ function roomMask({ value, column }) {
 }
 
 function typeMask({ value, column }) {
-  const plain = (name) => name.replaceAll("_", "").toLowerCase();
-  const kinds = DATA.kinds.map((name) => plain(name) === plain(value));
-  const commands = DATA.commands.map((name) => plain(name) === plain(value));
+  const typed = value.toLowerCase(); // a stored tag, or the name of a class
+  const isMeant = (tag) => tag === typed || tag.replaceAll("_", "") === typed;
+  const kinds = DATA.kinds.map(isMeant);
+  const commands = DATA.commands.map(isMeant);
   if (![...kinds, ...commands].includes(true))
     throw new FilterMistake(`column ${column}: there is no such type; there are ${DATA.kinds.join(", ")}`);
   return momentsOf(
@@ -211,54 +218,11 @@ function typeMask({ value, column }) {
 }
 
 function reasonMask({ value, column }) {
-  const wanted = value === "missed" ? ["missed", "missed_by_both"] : [value];
-  const reasons = DATA.reasons.map((name) => name !== "" && wanted.includes(name));
-  if (!reasons.includes(true))
-    throw new FilterMistake(`column ${column}: there is no such reason; there are ${DATA.reasons.slice(1).join(", ")}`);
-  return momentsOf((e) => reasons[event.reason[e]]);
-}
-
-/** A duration in ms, as in 30s or 1h30m; `null` if it is none. */
-function spanMs(text) {
-  if (!/^([0-9]{1,12}(\.[0-9]{1,3})?(ms|s|m|h|d))+$/.test(text)) return null;
-  const parts = text.matchAll(/([0-9.]+)(ms|s|m|h|d)/g);
-  return [...parts].reduce((sum, [, number, unit]) => sum + Math.round(Number(number) * SPAN_UNITS[unit]), 0);
-}
-
-/** A time of a filter in ms since the beginning: of day, with a date, or since the first commit (`+`). UTC without a zone. */
-function filterTime({ value, column }) {
-  return timeInLog(value, `column ${column}: `);
-}
-
-/** The same of `value` alone; a mistake begins with `where`. */
-function timeInLog(value, where) {
-  const first = N ? time[1] : 0;
-  const ms = writtenTime(value, DATA.start_ms + first);
-  if (ms === null)
-    throw new FilterMistake(`${where}expected a time, as in 14:03:22, 2026-11-22T14:03:22Z or +90s`);
-  if (!N || ms < DATA.start_ms + first || ms > DATA.start_ms + time[N])
-    throw new FilterMistake(
-      `${where}${shown(value)} is outside the log, which goes from ${utc(DATA.start_ms + first)} to ${utc(DATA.start_ms + time[N])}`,
-    );
-  if (/^[0-9]{1,2}:/.test(value) && ms + DAY_MS <= DATA.start_ms + time[N])
-    throw new FilterMistake(`${where}that time comes more than once; write a date, as in ${iso(ms)}`);
-  return ms - DATA.start_ms;
-}
-
-/** Unix time in ms of what was written for a log that begins at `start`; `null` if it is no time. */
-function writtenTime(text, start) {
-  if (text.startsWith("+")) {
-    const clock = /^([0-9]{1,6}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,3})?)$/.exec(text.slice(1));
-    if (clock) return start + Math.round(((Number(clock[1]) * 60 + Number(clock[2])) * 60 + Number(clock[3])) * 1000);
-    const since = spanMs(text.slice(1));
-    return since === null ? null : start + since;
+  const meant = DATA.reasons.map((name) => (name === "missed_by_both" ? "missed" : name)); // one reason in a filter
+  const reasons = meant.map((name) => name !== "" && name === value);
+  if (!reasons.includes(true)) {
+    const names = [...new Set(meant.slice(1))].join(", ");
+    throw new FilterMistake(`column ${column}: there is no such reason; there are ${names}`);
   }
-  const parts = WRITTEN_TIME.exec(text);
-  if (!parts || !(parts[1] || parts[2])) return null;
-  const [, date, clock, zone] = parts;
-  const padded = (clock ?? "00:00").padStart(clock && clock.indexOf(":") === 1 ? clock.length + 1 : 0, "0");
-  const written = (zone ?? "Z").replace(/^(.[0-9]{2})([0-9]{2})$/, "$1:$2");
-  const ms = Date.parse(`${date ?? "1970-01-02"}T${padded}${written}`);
-  if (Number.isNaN(ms) || (date && iso(Date.parse(`${date}T00:00Z`))?.slice(0, 10) !== date)) return null; // no February 30
-  return date ? ms : start + ((((ms - start) % DAY_MS) + DAY_MS) % DAY_MS);
+  return momentsOf((e) => reasons[event.reason[e]]);
 }

@@ -143,6 +143,7 @@ function drawLane(ctx, person, y, place, n) {
   const chats = group(roomsOf, person);
   thinned(chats, ...inSight(chats, rooms, place), room.start, place, (row) => drawRoom(ctx, row, person, y, place));
   drawMessages(ctx, person, y, place);
+  drawRefusals(ctx, person, y, place);
   ctx.restore();
   drawLabel(ctx, person, y, isChosen);
 }

@@ -102,6 +102,7 @@ function begin() {
     wireScheme,
     wireKeys,
     wireMarks,
+    wireRefusals,
   ])
     wire();
   state.moment = momentAsked() ?? N;

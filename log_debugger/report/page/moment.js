@@ -45,7 +45,7 @@ function noteText(m) {
   const text = sparse(note, m);
   return text === null ? "" : el("blockquote", {}, saidText(text, 4000));
 }
-const forgottenText = (m) => `names and interests of ${counted(sparse(forgotten, m), "connection")} were forgotten`;
+const forgottenText = (m) => `names and interests of ${counted(sparse(forgotten, m).length, "connection")} were forgotten`;
 
 function interestsText(row) {
   const interests = interestsOf(row);
@@ -70,9 +70,11 @@ function drawCommit() {
     const before = DATA.base
       ? `The log begins here: a snapshot stands in for the ${counted(DATA.base, "commit")} up to position ${DATA.base}, which are gone.`
       : "Nothing has happened yet.";
-    box.replaceChildren(
+    fill(
+      box,
       el("h2", {}, DATA.base ? `Position ${DATA.base}` : "Before the first commit"),
       el("p", { class: "muted" }, before),
+      ...notedAfter(m),
     );
     return;
   }
@@ -87,6 +89,7 @@ function drawCommit() {
     ...whyMet(m),
     el("h3", {}, "Told"),
     toldList(m),
+    ...notedAfter(m),
   );
 }
 
@@ -220,6 +223,10 @@ function toldList(m) {
 }
 
 const NOTED_LATE_MS = 1200; // as in reading/deliveries.py
+const UNSURE = {
+  late: "no note yet that it was handed over: one of the brokers has given no sign of life since, and may have ended",
+  lost: "no conclusion whether it was handed over: a broker ended without storing its last notes, up to a second of them",
+};
 
 /** When and how what commit `m` tells `person` reached them, as far as the log notes it. */
 function handedText(m, person) {
@@ -232,6 +239,8 @@ function handedText(m, person) {
   if (notes.length) return el("div", { class: "muted" }, `handed over ${notes.join(", ")}`);
   if (m <= DATA.handed_after) return el("div", { class: "muted" }, "loaded from a dump: not noted when it was handed over");
   if (time[N] - time[m] < NOTED_LATE_MS) return el("div", { class: "muted" }, "no note yet that it was handed over");
+  const [, , why] = handed.unsure.find(([low, high]) => low <= m && m <= high) || [];
+  if (why) return el("div", { class: "muted" }, UNSURE[why]);
   return el("div", { class: "missing" }, "no note that it was handed over");
 }
 

@@ -2,7 +2,14 @@
 
 const FOUND_MAX = 200; // of each sort; how many there are is always said
 
-const lowered = (texts) => texts.map((text) => (typeof text === "string" ? text.toLowerCase() : ""));
+/** `text` in one case, as Python's `casefold`: "\u00df" as "ss", a final sigma as any; but the dotless "\u0131" has no other. */
+const folded = (text) =>
+  text
+    .normalize("NFC")
+    .split("\u0131")
+    .map((part) => part.toLowerCase().toUpperCase().toLowerCase().replaceAll("\u03c2", "\u03c3"))
+    .join("\u0131");
+const lowered = (texts) => texts.map((text) => (typeof text === "string" ? folded(text) : ""));
 const lowerNames = lowered(DATA.names);
 const lowerPeople = lowered(DATA.people);
 const lowerRooms = lowered(DATA.rooms);
@@ -23,8 +30,14 @@ const isMeant = (id, part) =>
 
 /** Connections by a part of their id, or of any name that they had. */
 function peopleMask(part) {
-  const mask = maskOf(lowerPeople, (id) => isMeant(id, part));
-  const names = maskOf(lowerNames, (name) => name.includes(part));
+  const ids = maskOf(lowerPeople, (id) => isMeant(id, part));
+  const called = peopleCalled(maskOf(lowerNames, (name) => name.includes(part)));
+  return ids.map((one, person) => one || called[person]);
+}
+
+/** The people who ever had one of `names`. */
+function peopleCalled(names) {
+  const mask = new Uint8Array(P + 1);
   for (let row = 1; row < wait.who.length; row++) if (names[wait.name[row]]) mask[wait.who[row]] = 1;
   for (let row = 1; row < room.id.length; row++) {
     if (names[room.first_name[row]]) mask[room.first[row]] = 1;
@@ -40,8 +53,8 @@ function roomsMask(part) {
 
 /** What matches `filter`: moments, people and rooms; `null` where nothing is filtered. */
 function applied(filter) {
-  const person = filter.person.trim().toLowerCase();
-  const inRoom = filter.room.trim().toLowerCase();
+  const person = folded(filter.person.trim());
+  const inRoom = folded(filter.room.trim());
   if (filter.kind < 0 && filter.reason <= 0 && !person && !inRoom) return null;
   const wantedPeople = person ? peopleMask(person) : null;
   const wantedRooms = inRoom ? roomsMask(inRoom) : null;
@@ -86,7 +99,7 @@ function collector(sort) {
 /** Everything that `typed` may mean, by sort: commits that match it as a filter, positions, connections, rooms, ids,
  *  texts. What can't be read as a filter, though it looks like one, is a sort with a `mistake` and nothing found. */
 function search(typed) {
-  const part = typed.trim().toLowerCase();
+  const part = folded(typed.trim());
   if (!part) return [];
   const found = [findFiltered(typed), findPositions(part), findTime(typed.trim()), findPeople(part), findRooms(part), findIds(part)];
   return [...found, findTexts(part)].filter((sort) => sort.count || sort.mistake);
@@ -115,9 +128,9 @@ function findPositions(part) {
 function findTime(typed) {
   const sort = collector("time");
   const written = /^["'](.*)["']$/.exec(typed)?.[1] ?? typed;
-  if (/^[0-9]+$/.test(written) || writtenTime(written, DATA.start_ms) === null) return sort.found;
+  if (/^[0-9]+$/.test(written) || writtenTime(written, DATA.start_ms + FIRST_MS) === null) return sort.found;
   try {
-    sort.add({ moment: upperBound(AXES.time, timeInLog(written, ""), 0, N + 1) - 1 });
+    sort.add({ moment: Math.max(0, upperBound(AXES.time, timeInLog(written, ""), 0, N + 1) - 1) }); // a date is a midnight
   } catch (mistake) {
     if (!(mistake instanceof FilterMistake)) throw mistake;
     sort.found.mistake = mistake.message;

@@ -58,30 +58,30 @@ function personPanel(person) {
   ];
 }
 
-/** Waits and rooms of a connection in the order of time; those around the moment, if there are many. */
+/** Waits, rooms and refusals of a connection in the order of time; those around the moment, if there are many. */
 function lifeList(person) {
   // A wait that ended as it began, because someone was there, is said with the room.
   const long = Array.from(group(waitsOf, person)).filter((row) => wait.end[row] > wait.start[row]);
   const lived = long.map((row) => ({ start: wait.start[row], end: wait.end[row], wait: row }));
   for (const row of group(roomsOf, person)) lived.push({ start: room.start[row], end: room.end[row], room: row });
   lived.sort((one, other) => one.start - other.start || (one.wait ? -1 : 1));
+  lived.push(...refusedInLife(person)); // each comes after what began at its moment
+  lived.sort((one, other) => one.start - other.start);
   return around(lived, LIFE_MAX, "life", (one) =>
     el(
       "li",
       { class: one.start <= state.moment && one.end > state.moment ? "now" : one.start > state.moment ? "later" : "" },
       momentButton(one.start),
       " ",
-      ...(one.wait
-        ? [waitSummary(one.wait)]
-        : [
-            roomButton(one.room, ""),
-            "with ",
-            personButton(partnerOf(one.room, person), false),
-            ": ",
-            roomSummary(one.room),
-          ]),
+      ...lifeItem(one, person),
     ),
   );
+}
+
+function lifeItem(one, person) {
+  if (one.refused !== undefined) return refusalItem(one.refused);
+  if (one.wait) return [waitSummary(one.wait)];
+  return [roomButton(one.room, ""), "with ", personButton(partnerOf(one.room, person), false), ": ", roomSummary(one.room)];
 }
 
 /** A list of the `limit` things of `all` (each with a `start`) around the moment, and how many more there are. */

@@ -66,10 +66,11 @@ function clock(ms, length = 12) {
   return text === null ? String(ms) : text.slice(-13, -13 + length);
 }
 
-/** From the beginning of the log: `+0:07:12.345`. */
+/** From the log's first commit, as the commands count: `+0:07:12.345`. The base of a trimmed log is before it. */
 function relative(ms, withMs = true) {
-  const all = withMs ? Math.abs(Math.round(ms)) : 1000 * Math.floor(Math.abs(Math.round(ms)) / 1000);
-  const sign = ms < 0 && all ? "-" : "+"; // what is shown as zero has no sign
+  const since = Math.round(ms - FIRST_MS);
+  const all = withMs ? Math.abs(since) : 1000 * Math.floor(Math.abs(since) / 1000);
+  const sign = since < 0 && all ? "-" : "+"; // what is shown as zero has no sign
   const days = Math.floor(all / 86400000);
   const hours = Math.floor(all / 3600000) % 24;
   const rest = `${two(Math.floor(all / 60000) % 60)}:${two(Math.floor(all / 1000) % 60)}`;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from tests.support.process import free_port
 
 DURABLE = "sync_interval: always"
 STARTED_WITHIN_SECONDS = 20
+RELOADED = "Reloaded server configuration"
 
 
 @cache
@@ -49,6 +51,18 @@ class NatsServer:
         """Change its settings, for its next start."""
         own = f"listen: '127.0.0.1:{self.port}'\njetstream {{ store_dir: '{self.path}/data', {self._sync} }}\n"
         (self.path / "server.conf").write_text(f"{own}{settings}\n")
+
+    def reload(self, settings: str) -> None:
+        """Change its settings while it runs; return once they are in force."""
+        assert self._process is not None
+        log = self.path / "log"
+        before = log.read_text().count(RELOADED)
+        self.configure(settings)
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + STARTED_WITHIN_SECONDS
+        while log.read_text().count(RELOADED) == before:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)  # another process's work has no event to wait for
 
     @property
     def path(self) -> Path:
@@ -82,6 +96,12 @@ class NatsServer:
         """Kill it and start it again with its data."""
         self.kill()
         self.start()
+
+    def limit_files(self, size_max: int) -> None:
+        """Let no file grow beyond so many bytes, as on a full disk, until the next start."""
+        assert self._process is not None
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size_max, hard))
 
     def pause(self) -> None:
         """Let it answer nothing."""
