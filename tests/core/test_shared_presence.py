@@ -186,7 +186,9 @@ def test_a_channel_that_refuses_is_tried_again(kind: type[Exception]) -> None:
                     await clock.advance(BEAT_MS)
             reasons = [line["reason"] for line in logged if line["event"] == "roster_put_off"]
             assert reasons.count("the role may not send") == 2 * 2  # each broker's, each time
-            assert [line["after_s"] for line in logged if line["event"] == "roster_resumed"] == [11] * 4
+            ends = [line["after_s"] for line in logged if line["event"] == "roster_resumed"]
+            assert len(ends) == 2 * 2
+            assert set(ends) <= {9, 10, 11, 12}  # beats come at random parts of a second
             stream = there.stream(ANN)
             await clock.advance(5 * QUEUE)
             assert here.waits(ANN)
