@@ -63,6 +63,7 @@ def test_people_talk_through_the_documented_proxy(browser: Browser, tmp_path: Pa
         with Stranger(broker.url) as beside:
             bob.button("Next").click()
             bob.button("Next").click()
+            expect(bob.status).to_contain_text("You are the next.")
             beside.enter()
             bob.expect_to_talk_with("Sam")
             beside.say("no proxy here")
