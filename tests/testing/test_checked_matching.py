@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 from broker.matching import MatchingError, Seeker
@@ -165,7 +165,6 @@ def test_the_same_question_of_another_example_has_the_same_answer() -> None:
             CheckedMatching(forgets, asked_before=before)(QUEUE, NEWCOMER, NOON_MS)
 
 
-@pytest.mark.slow
 def test_a_matching_with_a_memory_is_found() -> None:
     """It answers the same twice, and otherwise later; the run is no flaky one."""
     entries: Counter[ConnectionId] = Counter()
@@ -179,7 +178,8 @@ def test_a_matching_with_a_memory_is_found() -> None:
         other_policies = st.nothing()
 
     case = Remembers.TestCase
-    case.settings = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    unshrunk = [Phase.generate]  # what a matching remembers of each attempt keeps Hypothesis shrinking for minutes
+    case.settings = settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=unshrunk)
     with pytest.raises(BrokenPromiseError, match="when it was asked the same again"):
         case().runTest()
 
