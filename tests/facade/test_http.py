@@ -8,6 +8,7 @@ import gc
 import json
 import socket
 import struct
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -460,21 +461,28 @@ async def test_the_two_eras_are_told_apart_by_the_version_header(there: Crowd) -
     assert "2026-07-28" in str(last_answer(response)["error"]["data"])
 
 
+@contextlib.asynccontextmanager
+async def nothing_held() -> AsyncIterator[None]:
+    """Check that calls made meanwhile leave nothing that only a garbage collection would free."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = _held_for_calls()
+        yield
+        await settle()
+        assert _held_for_calls() <= before + 1  # the last call's is the connection's until the next
+    finally:
+        gc.enable()
+
+
 @pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
 async def test_a_call_leaves_no_garbage_to_be_looked_for(there: Crowd, era: Era) -> None:
     """Its memory is free after the answer: otherwise each full collection would stop all clients for seconds."""
     ann = await there.person(era)
     await ann.enter("Ann")
-    gc.collect()
-    gc.disable()
-    try:
-        before = _held_for_calls()
+    async with nothing_held():
         for _ in range(20):
             await ann.call("get_status", handle=ann.handle)
-        await settle()
-        assert _held_for_calls() <= before + 1  # the last call's is the connection's until the next
-    finally:
-        gc.enable()
 
 
 @pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
@@ -492,16 +500,9 @@ async def test_a_refused_call_leaves_no_garbage_to_be_looked_for(
     """An exception that is kept holds its frames, which hold the exception."""
     ann = await there.person(era)
     await ann.enter("Ann")
-    gc.collect()
-    gc.disable()
-    try:
-        before = _held_for_calls()
+    async with nothing_held():
         for _ in range(20):
             await ann.refused(tool, **{"handle": ann.handle, **arguments})
-        await settle()
-        assert _held_for_calls() <= before + 1
-    finally:
-        gc.enable()
 
 
 @pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
