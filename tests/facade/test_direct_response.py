@@ -120,7 +120,7 @@ async def test_a_page_may_read_what_the_lane_answers(era: Era) -> None:
 
 async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is closed after its last answer; during a stream it is not idle."""
-    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 1)
     async with serving() as running, crowd(running) as there:
         ann = await there.modern()
         await ann.enter("Ann")

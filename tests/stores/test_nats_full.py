@@ -28,7 +28,7 @@ async def append_all(log: NatsLog, commits: Sequence[Commit], stored: list[Tip])
 
 def test_a_server_without_room_stores_again_after_its_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps a failure to write in mind until then, and says nothing of it. So the text does; nothing is lost."""
-    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 2.0)
 
     async def scenario() -> None:
         commits = conversation(*(f"{number} {'x' * 1_000}" for number in range(100)))

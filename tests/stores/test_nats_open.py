@@ -28,6 +28,7 @@ from events.nats.open import open_log
 from events.nats.settings import JEPSEN, check_replicas, check_server, survives
 from tests.stores.nats_logs import new_name, opened, users, within
 from tests.support.engines.nats import NatsServer, nats_server, running
+from tests.support.limits import limited
 from tests.support.log_contract import PickledStates, all_of, chain
 from tests.support.pages import ROOT
 from tests.support.process import free_port
@@ -275,21 +276,23 @@ class TestRights:
         section, _, _ = section.partition("\n    }\n")
         assert re.findall(r'"([^"]+)"', section) == re.findall(r"[\w$.*>]+>", rights_of("chat"))
 
-    def test_too_few_are_refused_with_the_right_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_too_few_are_refused_with_the_right_ones(self) -> None:
         """This holds at the start and later."""
-        for module in (client_module, open_module):
-            monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
 
         async def scenario() -> None:
             with running(users(["$JS.API.INFO"], ["_INBOX_chat.>"])) as server:
-                told = await refusal_of(server.url(user="u:p@"))
+                with limited(client_module, open_module, ANSWER_SECONDS=2.0):
+                    told = await refusal_of(server.url(user="u:p@"))
                 assert told.startswith("NATS refuses: a right to publish is missing; ")
                 assert rights_of("chat") in told
             rights = ["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.chat_META.>", "chat.turn"]
             with running(users(rights, ["_INBOX_chat.>", "chat.>"])) as server:
                 log = await open_log(server.url(user="u:p@"), PickledStates())
-                with pytest.raises(
-                    LogUnavailableError, match=r"^NATS refuses: a right to publish is missing; give .*chat\.>"
+                with (
+                    limited(client_module, ANSWER_SECONDS=0.5),
+                    pytest.raises(
+                        LogUnavailableError, match=r"^NATS refuses: a right to publish is missing; give .*chat\.>"
+                    ),
                 ):
                     await log.append(chain(1), expected=EMPTY_TIP)
                 await log.close()

@@ -24,6 +24,7 @@ from projections.state import fold
 from tests.stores.nats_logs import new_name, opened, within
 from tests.support.engines.nats import NatsServer, running
 from tests.support.fake_clock import settle
+from tests.support.limits import limited
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 
 
@@ -212,31 +213,27 @@ class TestKilled:
 class TestSilent:
     """The server is there and does not answer."""
 
-    def test_a_dead_server_with_much_under_way_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_dead_server_with_much_under_way_is_left(self) -> None:
         """Its machine has no power, so nothing ever answers the bytes that were sent. A new connection is made."""
-        monkeypatch.setattr(client_module, "PING_SECONDS", 0.2)
-        monkeypatch.setattr(client_module, "ANSWER_SECONDS", 1.0)
 
         async def scenario() -> None:
             commits = conversation(*("x" * 4_000 for _ in range(900)))
             with running() as server:
                 async with Relay(server.port) as relay:
-                    log = await open_log(relay.url, PickledStates())
-                    tip = await log.append(commits[:2], expected=EMPTY_TIP)
-                    relay.freeze()
-                    with pytest.raises(LogUnavailableError):
-                        await log.append(commits[2:], expected=tip)
-                    await asyncio.sleep(1)  # the library notices by its pings
+                    with limited(client_module, PING_SECONDS=0.2):
+                        log = await open_log(relay.url, PickledStates())
+                        tip = await appended_again(log, commits[:2], EMPTY_TIP)
+                        relay.freeze()
+                        with pytest.raises(LogUnavailableError):
+                            await log.append(commits[2:], expected=tip)
                     relay.thaw()
-                    assert await log.append(commits[2:], expected=tip) == commits[-1].tip
+                    assert await appended_again(log, commits[2:], tip) == commits[-1].tip
                     await log.close()
 
         within(scenario)
 
-    def test_an_append_does_not_hang(self, own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_append_does_not_hang(self, own_server: NatsServer) -> None:
         """It is given up after a while; made again, it is answered as done."""
-        monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.2)
-        monkeypatch.setattr(client_module, "CONNECT_SECONDS", 1.0)
 
         async def scenario() -> None:
             commits = chain(4)
@@ -245,7 +242,10 @@ class TestSilent:
                 for batch in (commits[1:2], commits[2:]):
                     own_server.pause()
                     try:
-                        with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                        with (
+                            limited(client_module, ANSWER_SECONDS=0.2),
+                            pytest.raises(LogUnavailableError, match="does not answer in time"),
+                        ):
                             await log.append(batch, expected=tip)
                     finally:
                         own_server.resume()
@@ -258,7 +258,7 @@ class TestSilent:
     def test_a_follower_notices(self, own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A quiet server with answers is no error; a silent one is."""
         monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.1)
-        monkeypatch.setattr(following, "SILENT_SECONDS", 0.5)
+        monkeypatch.setattr(following, "SILENT_SECONDS", 2.0)
 
         async def scenario() -> None:
             commits = chain(2)
@@ -269,7 +269,10 @@ class TestSilent:
                 assert await hearing == commits[0]
                 own_server.pause()
                 try:
-                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                    with (
+                        limited(following, SILENT_SECONDS=0.2),
+                        pytest.raises(LogUnavailableError, match="does not answer in time"),
+                    ):
                         await next_of(followed)
                 finally:
                     own_server.resume()
@@ -280,15 +283,16 @@ class TestSilent:
         """A log is closed within seconds, and an attempt to open one fails."""
         monkeypatch.setattr(client_module, "CLOSE_SECONDS", 0.1)
         monkeypatch.setattr(turns, "CLOSE_SECONDS", 0.1)
-        monkeypatch.setattr(open_module, "CONNECT_SECONDS", 0.1)
-        monkeypatch.setattr(open_module, "ANSWER_SECONDS", 0.1)
 
         async def scenario() -> None:
             async with opened(own_server) as (log, _):
                 await log.tip()
                 own_server.pause()
                 try:
-                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                    with (
+                        limited(open_module, CONNECT_SECONDS=0.1, ANSWER_SECONDS=0.1),
+                        pytest.raises(LogUnavailableError, match="does not answer in time"),
+                    ):
                         async with opened(own_server):
                             pass
                     calls = [asyncio.ensure_future(call) for call in (log.tip(), log.turn(0).__aenter__())]
@@ -351,7 +355,7 @@ class TestForgetful:
     def test_a_log_that_is_gone_is_said_to_be(self, own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A wiped server is not taken for an empty log. Its broker has to start again to append or follow."""
         monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.1)
-        monkeypatch.setattr(following, "SILENT_SECONDS", 0.3)
+        monkeypatch.setattr(following, "SILENT_SECONDS", 2.0)
 
         async def scenario() -> None:
             name, commits = new_name(), chain(2)

@@ -15,6 +15,7 @@ from events.nats.open import open_log
 from tests.stores.nats_logs import users, within
 from tests.support.engines.nats import running
 from tests.support.fake_clock import settle
+from tests.support.limits import limited
 from tests.support.log_contract import PickledStates, all_of, chain
 
 ALL = ["chat.>", "$JS.>", "$KV.>", "$O.>"]
@@ -28,9 +29,8 @@ RIGHTS = users(ALL, ["chat.>", "_INBOX_chat.>"])
         (users(["$JS.>", "$KV.>", "$O.>"], ["chat.>", "_INBOX_chat.>"]), "publish"),
     ],
 )
-def test_a_log_goes_on_once_its_rights_are_back(less: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_goes_on_once_its_rights_are_back(less: str, told: str) -> None:
     """The same broker goes on; meanwhile its errors name the rights. A server has dropped what it did not permit."""
-    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.5)
 
     async def scenario() -> None:
         with running(RIGHTS) as server:
@@ -39,7 +39,10 @@ def test_a_log_goes_on_once_its_rights_are_back(less: str, told: str, monkeypatc
             await log.append(commits[:1], expected=EMPTY_TIP)
             await asyncio.to_thread(server.reload, less)
             for call in (lambda: log.append(commits[1:2], expected=commits[0].tip), log.probe):
-                with pytest.raises(LogUnavailableError, match=f"a right to {told} is missing; give the log's user"):
+                with (
+                    limited(client_module, ANSWER_SECONDS=0.5),
+                    pytest.raises(LogUnavailableError, match=f"a right to {told} is missing; give the log's user"),
+                ):
                     await call()
             await asyncio.to_thread(server.reload, RIGHTS)
             assert await log.append(commits[1:2], expected=commits[0].tip) == commits[1].tip

@@ -40,6 +40,7 @@ from projections.state import fold
 from tests.stores.broker_pairs import brokers_on, talk_while_down
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.fake_clock import settle
+from tests.support.limits import limited
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
@@ -191,9 +192,8 @@ class TestCrashes:
 class TestDeadPeers:
     """A hanging connection delays its callers only briefly."""
 
-    def test_a_server_that_hangs_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_that_hangs_is_given_up(self) -> None:
         """The server's process is stopped; the append fails in time, and the next one works."""
-        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
 
         async def scenario() -> None:
             async with opened() as (log,):
@@ -202,7 +202,10 @@ class TestDeadPeers:
                 pid = log._writer.server_pid
                 os.kill(pid, signal.SIGSTOP)
                 try:
-                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                    with (
+                        limited(link_module, CALL_SECONDS=0.3),
+                        pytest.raises(LogUnavailableError, match="does not answer in time"),
+                    ):
                         await asyncio.wait_for(log.append(commits[1:2], expected=commits[0].tip), WITHIN_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)
@@ -232,9 +235,8 @@ class TestDeadPeers:
 
         asyncio.run(scenario())
 
-    def test_work_that_waits_for_a_full_socket_is_abandoned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_work_that_waits_for_a_full_socket_is_abandoned(self) -> None:
         """The server is stopped in the middle of much data, where the client library does not hear of the end."""
-        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
 
         async def send_much(connection: Any) -> None:
             statement = await connection.prepare("SELECT $1::text")
@@ -245,7 +247,10 @@ class TestDeadPeers:
             async with opened() as (log,):
                 commits, pid = chain(1), log._writer.server_pid
                 try:
-                    with pytest.raises(LogUnavailableError, match="in time"):
+                    with (
+                        limited(link_module, CALL_SECONDS=0.3),
+                        pytest.raises(LogUnavailableError, match="in time"),
+                    ):
                         await asyncio.wait_for(log._writer.run(send_much), WITHIN_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)
@@ -253,17 +258,16 @@ class TestDeadPeers:
 
         asyncio.run(scenario())
 
-    def test_work_that_does_not_notice_the_end_of_its_connection_is_abandoned(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_work_that_does_not_notice_the_end_of_its_connection_is_abandoned(self) -> None:
         """The client library waits for a full socket in this way. The next operation works."""
-        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.2)
-        monkeypatch.setattr(link_module, "ABANDON_SECONDS", 0.1)
 
         async def scenario() -> None:
             async with opened() as (log,):
                 commits = chain(1)
-                with pytest.raises(LogUnavailableError, match="in time"):
+                with (
+                    limited(link_module, CALL_SECONDS=0.2, ABANDON_SECONDS=0.1),
+                    pytest.raises(LogUnavailableError, match="in time"),
+                ):
                     await asyncio.wait_for(log._writer.run(_never), WITHIN_SECONDS)
                 assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
 
@@ -378,7 +382,6 @@ class TestNotes:
 
     def test_a_connection_that_hangs_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A subscriber hears of it, even without a note."""
-        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
         monkeypatch.setattr(coordination_module, "PING_SECONDS", 0.05)
 
         async def scenario() -> None:
@@ -391,7 +394,7 @@ class TestNotes:
                 pid = log.coordination._link.server_pid
                 os.kill(pid, signal.SIGSTOP)
                 try:
-                    with pytest.raises(LogUnavailableError):
+                    with limited(link_module, CALL_SECONDS=0.3), pytest.raises(LogUnavailableError):
                         await asyncio.wait_for(anext(notes), WITHIN_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)

@@ -564,7 +564,7 @@ class TestInit:
             waiting = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass($1) AND NOT granted"
             while (await log._side.row(waiting, f"{name}.rooms"))[0] == 0:
                 pass
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(10):
                 tip = await log.append(commits[:1], expected=EMPTY_TIP)
                 await log.append(commits[1:], expected=tip)
                 await log.probe()

@@ -20,6 +20,7 @@ from projections.state import fold
 from tests.stores.redis_logs import new_name, opened, within
 from tests.support.engines.redis import RedisServer, running
 from tests.support.fake_clock import settle
+from tests.support.limits import limited
 from tests.support.log_contract import all_of, another_after, chain, conversation
 
 
@@ -145,10 +146,8 @@ class TestKilled:
 class TestSilent:
     """The engine is there and does not answer."""
 
-    def test_an_append_does_not_hang(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_append_does_not_hang(self, own_server: RedisServer) -> None:
         """It is given up after a while; made again, it is answered as done."""
-        monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.2)
-        monkeypatch.setattr(client_module, "CONNECT_SECONDS", 0.1)
 
         async def scenario() -> None:
             commits = chain(2)
@@ -156,7 +155,10 @@ class TestSilent:
                 await log.append(commits[:1], expected=EMPTY_TIP)
                 own_server.pause()
                 try:
-                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                    with (
+                        limited(client_module, ANSWER_SECONDS=0.2, CONNECT_SECONDS=0.1),
+                        pytest.raises(LogUnavailableError, match="does not answer in time"),
+                    ):
                         await log.append(commits[1:], expected=commits[0].tip)
                 finally:
                     own_server.resume()
@@ -168,7 +170,6 @@ class TestSilent:
     def test_a_listener_notices(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """After a while without a note it asks; a quiet engine with answers is no error."""
         monkeypatch.setattr(coordination, "SILENT_SECONDS", 0.02)
-        monkeypatch.setattr(coordination, "ANSWER_SECONDS", 0.2)
 
         async def scenario() -> None:
             async with opened(own_server) as (here, there):
@@ -184,7 +185,10 @@ class TestSilent:
                     assert await listening == b"another"
                     own_server.pause()
                     try:
-                        with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                        with (
+                            limited(coordination, ANSWER_SECONDS=0.2),
+                            pytest.raises(LogUnavailableError, match="does not answer in time"),
+                        ):
                             await anext(notes)
                     finally:
                         own_server.resume()
@@ -193,16 +197,17 @@ class TestSilent:
 
     def test_a_start_and_an_end_do_not_hang(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A log is closed within seconds, and an attempt to open one fails."""
-        for module, name in ((client_module, "CLOSE_SECONDS"), (open_module, "CONNECT_SECONDS")):
-            monkeypatch.setattr(module, name, 0.1)
-        monkeypatch.setattr(open_module, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(client_module, "CLOSE_SECONDS", 0.1)
 
         async def scenario() -> None:
             async with opened(own_server) as (log, _):
                 await log.tip()
                 own_server.pause()
                 try:
-                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                    with (
+                        limited(open_module, CONNECT_SECONDS=0.1, ANSWER_SECONDS=0.1),
+                        pytest.raises(LogUnavailableError, match="does not answer in time"),
+                    ):
                         async with opened(own_server):
                             pass
                     calls = [asyncio.ensure_future(call) for call in (log.tip(), log.turn(0).__aenter__())]
