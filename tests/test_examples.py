@@ -18,6 +18,7 @@ from events.events import RoomOpened
 from events.ids import ConnectionId
 from tests.facade.people import Modern, texts
 from tests.support.engines import nats
+from tests.support.limits import HUNG_SECONDS
 from tests.support.pages import ROOT
 from tests.support.people import ANN, BOB, FRESH, enter, entered
 from tests.support.process import killed, serving
@@ -53,7 +54,7 @@ def test_a_bot_of_tools_alone_holds_a_conversation(comes: str) -> None:
             await there.close()
             return heard, out.decode()
 
-    heard, printed = asyncio.run(asyncio.wait_for(held(), 60))
+    heard, printed = asyncio.run(asyncio.wait_for(held(), HUNG_SECONDS))
     assert heard == ["Hello!", *(f"You said: {word}" for word in WORDS), "left"]
     assert printed.split() == WORDS
 
@@ -105,7 +106,7 @@ def test_another_program_counts_conversations() -> None:
                 await there.close()
                 return counts
 
-    first, second = asyncio.run(asyncio.wait_for(counted(), 60))
+    first, second = asyncio.run(asyncio.wait_for(counted(), HUNG_SECONDS))
     assert first == 1
     assert second in (1, 2)  # the hour may have changed
 
@@ -147,7 +148,7 @@ def test_the_rights_of_the_page_are_no_wider(user: str, publishes: str, subscrib
             await client.close()
         return found
 
-    refusals = asyncio.run(asyncio.wait_for(refused(), 30))
+    refusals = asyncio.run(asyncio.wait_for(refused(), HUNG_SECONDS))
     assert [one.partition('"')[0].strip() for one in refusals] == [
         "nats: permissions violation for publish to",
         "nats: permissions violation for subscription to",

@@ -21,6 +21,7 @@ from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
 from mcp_facade.texts import REFUSALS
 from mcp_facade.tools.catalogue import TOOLS
 from projections.notifications import METHODS
+from tests.support.limits import HUNG_SECONDS
 from tests.support.pages import ROOT, Page, names
 from tests.support.process import inherited_environment, killed, serving
 
@@ -128,7 +129,7 @@ def test_the_call_by_hand_is_answered() -> None:
             content = body.rstrip().removesuffix("'")
             return (await client.post(broker.url, headers=dict(fields), content=content)).json()
 
-    answer = asyncio.run(asyncio.wait_for(answered(), 60))
+    answer = asyncio.run(asyncio.wait_for(answered(), HUNG_SECONDS))
     assert answer["result"]["structuredContent"]["status"] == "waiting"
 
 
@@ -169,7 +170,7 @@ def test_the_session_by_hand_hears_and_resumes() -> None:
                 await killed(shell)
             return lines
 
-    entered, found, said = asyncio.run(asyncio.wait_for(heard(), 60))
+    entered, found, said = asyncio.run(asyncio.wait_for(heard(), HUNG_SECONDS))
     assert json.loads(entered)["status"] == "waiting"
     told = [json.loads(line.removeprefix("data: ")) for line in (found, said)]
     assert [frame["method"] for frame in told] == ["chatroom.found", "message.received"]
@@ -221,7 +222,7 @@ def test_the_program_hears_what_the_page_says(mode: str, tmp_path: Path) -> None
                 await killed(running)
             return [line.decode() for line in lines]
 
-    entered, *told = asyncio.run(asyncio.wait_for(heard(), 60))
+    entered, *told = asyncio.run(asyncio.wait_for(heard(), HUNG_SECONDS))
     assert "'status': 'waiting'" in entered
     assert [line.split()[0] for line in told] == ["chatroom.found", "message.received", "partner.disconnected"]
     params = [json.loads(line.partition(" ")[2]) for line in told]
@@ -253,7 +254,7 @@ def test_the_request_for_a_stream_is_answered_with_one() -> None:
             await there.close()
             return frames
 
-    acknowledged, found = asyncio.run(asyncio.wait_for(heard(), 60))
+    acknowledged, found = asyncio.run(asyncio.wait_for(heard(), HUNG_SECONDS))
     assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
     assert (found["method"], found["params"]["partner"]) == ("chatroom.found", "Bob")
 
@@ -286,7 +287,7 @@ def test_the_errors_are_those_of_the_table() -> None:
             ]
             return [(answer.status_code, code_in(answer)) for answer in answers]
 
-    answers = asyncio.run(asyncio.wait_for(answered(), 60))
+    answers = asyncio.run(asyncio.wait_for(answered(), HUNG_SECONDS))
     statuses = [status for status, _ in answers]
     assert statuses == [400, 400, 400, 400, 403, 404, 404, 405, 406, 413, 431, 421]
     assert {code for status, code in answers if status == 404} == {-32001}
@@ -326,7 +327,7 @@ def test_a_stateless_request_has_the_headers_of_its_method() -> None:
                 answers.append((answer.status_code, answer.json().get("error", {}).get("code")))
         return answers
 
-    answers = asyncio.run(asyncio.wait_for(answered(), 60))
+    answers = asyncio.run(asyncio.wait_for(answered(), HUNG_SECONDS))
     assert answers == list(STATELESS.values())
     rows = " ".join(answer for answer, *_ in PAGE.tables("Errors of HTTP and JSON-RPC")[0])
     assert [code for _, code in answers if code and str(code) not in rows] == []

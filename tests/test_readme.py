@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.facade.people import texts
+from tests.support.limits import HUNG_SECONDS
 from tests.support.pages import ROOT, Page
 from tests.support.process import free_port, killed, serving
 
@@ -82,7 +83,7 @@ def test_the_bot_answers_once(tmp_path: Path) -> None:
             await there.close()
             return texts(heard), heard[-1]["params"]["reason"], bot.returncode
 
-    said, end, status = asyncio.run(asyncio.wait_for(held(), 60))
+    said, end, status = asyncio.run(asyncio.wait_for(held(), HUNG_SECONDS))
     assert said == ["Hello! I am a program that repeats what you say, once.", "You said: What are you?"]
     assert (end, status) == ("left", 0)
 

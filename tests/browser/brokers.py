@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.support.process import STARTED_WITHIN_SECONDS, free_port, inherited_environment
+from tests.support.limits import HUNG_SECONDS
+from tests.support.process import free_port, inherited_environment
 
 
 class BrokerProcess:
@@ -25,7 +26,7 @@ class BrokerProcess:
     def start(self) -> None:
         """Start it, and return once it takes calls."""
         self._process = subprocess.Popen(self._command, env=inherited_environment(), stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + STARTED_WITHIN_SECONDS
+        deadline = time.monotonic() + HUNG_SECONDS
         with httpx.Client(trust_env=False) as client:
             while not self._is_ready(client):
                 assert self._process.poll() is None, "the broker has ended"
@@ -36,7 +37,7 @@ class BrokerProcess:
         """Stop it by `SIGTERM`; do nothing if it has ended."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(STARTED_WITHIN_SECONDS)
+            self._process.wait(HUNG_SECONDS)
             self._process = None
 
     def _is_ready(self, client: httpx.Client) -> bool:

@@ -17,12 +17,12 @@ from urllib.parse import urlencode
 import httpx
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import free_port
 
 MODULES = Path(__file__).parents[1] / "clients" / "node_modules"
 LAUNCHER = MODULES / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 TOKEN = "for-this-test"
-STARTED_WITHIN_SECONDS = 40
 ELSEWHERE = re.compile(r"^https?://(?!127\.0\.0\.1[:/]|localhost[:/])")
 """Addresses of other machines; they are blocked, or the page would wait for its fonts."""
 
@@ -56,11 +56,11 @@ def inspector(home: Path, url: str, era: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.terminate()
-        process.wait(STARTED_WITHIN_SECONDS)
+        process.wait(HUNG_SECONDS)
 
 
 def _wait_for(process: subprocess.Popen[bytes], address: str) -> None:
-    deadline = time.monotonic() + STARTED_WITHIN_SECONDS
+    deadline = time.monotonic() + HUNG_SECONDS
     with httpx.Client(trust_env=False) as client:
         while True:
             try:

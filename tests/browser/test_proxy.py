@@ -17,8 +17,9 @@ from tests.browser.brokers import broker_process
 from tests.browser.chat_tab import ChatTab
 from tests.browser.stranger import Stranger
 from tests.support.certificates import certify
+from tests.support.limits import HUNG_SECONDS
 from tests.support.pages import Page
-from tests.support.process import STARTED_WITHIN_SECONDS, free_port
+from tests.support.process import free_port
 
 PAGE = Page("docs/operating.md")
 
@@ -92,7 +93,7 @@ def proxy(folder: Path, broker_port: int, http2: str) -> Iterator[str]:
 
 
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + STARTED_WITHIN_SECONDS
+    deadline = time.monotonic() + HUNG_SECONDS
     while True:
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < deadline, "nginx does not start"

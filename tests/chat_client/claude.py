@@ -15,7 +15,8 @@ from mcp.client.stdio import StdioServerParameters
 from mcp_types import TextContent
 from pydantic import BaseModel, ConfigDict
 
-WITHIN_SECONDS = 30
+from tests.support.limits import HUNG_SECONDS
+
 CHANNEL = ("-m", "mcp_facade.main", "channel")
 
 
@@ -69,7 +70,7 @@ class Claude:
 
     async def hears(self, event: str) -> Pushed:
         """Wait for the next push, which must be of that kind."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             pushed = await self.heard.get()
         assert pushed.meta["event"] == event, pushed
         return pushed

@@ -14,8 +14,9 @@ import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.support.limits import HUNG_SECONDS
+
 CHAT = (sys.executable, "-m", "mcp_facade.main", "chat")
-WITHIN_SECONDS = 30
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|\x1b[@-Z\\-_]|\x1bP[^\x1b]*\x1b\\")
 
 
@@ -40,7 +41,7 @@ class Shell:
 
     async def sees(self, text: str, *, raw: bool = False) -> None:
         """Wait until it has written `text`."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             while text not in (self.raw if raw else self.text):
                 self._news.clear()
                 await self._news.wait()
@@ -64,7 +65,7 @@ class Shell:
 
     async def ends(self) -> int:
         """Wait for its end; return its exit status."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             return await self.process.wait()
 
 

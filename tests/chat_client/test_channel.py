@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from chat_client import MessageReceived, PartnerLeft, Stranger, StrangerFound
-from tests.chat_client.claude import CHANNEL, WITHIN_SECONDS, claude, environment
+from tests.chat_client.claude import CHANNEL, claude, environment
 from tests.chat_client.listener import listening
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import free_port, killed, ready, serving, started
 from tests.support.server import eventually
 
@@ -105,7 +106,7 @@ async def asked(process: asyncio.subprocess.Process, method: str, params: dict[s
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).encode() + b"\n")
-    async with asyncio.timeout(WITHIN_SECONDS):
+    async with asyncio.timeout(HUNG_SECONDS):
         answer: dict[str, Any] = json.loads(await process.stdout.readline())
     assert answer["id"] == 7
     return answer
@@ -149,7 +150,7 @@ async def test_its_end_leaves_politely(how: str) -> None:
             else:
                 process.send_signal(signal.Signals[how])
             assert (await bob.hears(PartnerLeft)).reason == "left"
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             assert await process.wait() == 0
         assert process.stderr is not None
         assert await process.stderr.read() == b""
@@ -185,7 +186,7 @@ async def test_a_restarted_broker_goes_on(tmp_path: Path) -> None:
             assert "Said." in await replied
             assert (await bob.hears(MessageReceived)).text == "hello?"
             heard = asyncio.create_task(ann.hears("message_received"))
-            await eventually(heard.done, WITHIN_SECONDS)
+            await eventually(heard.done, HUNG_SECONDS)
             assert (await heard).content == '"Bob" says: "still there?"'
     await killed(process)
 

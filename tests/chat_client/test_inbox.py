@@ -11,6 +11,7 @@ from chat_client import HistoryMissed, MessageReceived, RefusedError
 from chat_client.errors import refusal
 from chat_client.inbox import Inbox
 from tests.chat_client.pauses import Pauses
+from tests.support.limits import HUNG_SECONDS
 from tests.support.server import eventually
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +60,7 @@ async def told(script: Script) -> list[Any]:
     inbox.start("cb_x", 10, None)
     reading = asyncio.create_task(inbox.read())
     events = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HUNG_SECONDS):
         while (event := await inbox.take()) is not None:
             events.append(event.text if isinstance(event, MessageReceived) else type(event).__name__)
     reading.cancel()
@@ -117,7 +118,7 @@ async def test_a_rate_limit_that_a_call_does_not_wait_out_is_no_end() -> None:
     reading = asyncio.create_task(inbox.read())
     await eventually(lambda: pauses.asked == [40.0])
     pauses.end()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HUNG_SECONDS):
         events = [await inbox.take() for _ in range(3)]
     reading.cancel()
     assert [getattr(event, "text", None) for event in events] == ["11", "12", None]

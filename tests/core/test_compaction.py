@@ -18,6 +18,7 @@ from events.policy import Policy
 from projections.state import digest, fold
 from tests.support.bench import LENIENT, BrokerBench
 from tests.support.fake_clock import FakeClock, settle
+from tests.support.limits import HUNG_SECONDS
 from tests.support.logs import FaultyLog, log_of, run, stored, until
 from tests.support.people import ANN, BOB, CAT, enter, leave_queue
 from tests.support.writer_bench import new_writer
@@ -154,7 +155,7 @@ def test_an_end_does_not_wait_for_ever_for_an_append() -> None:
         await settle()
         closing = asyncio.ensure_future(broker.close())
         await clock.advance(APPENDING_MS)
-        await asyncio.wait_for(closing, 5)
+        await asyncio.wait_for(closing, HUNG_SECONDS)
         assert await answer == Rejection("unavailable")
 
     run(scenario)
@@ -173,7 +174,7 @@ def test_an_end_waits_for_an_append_that_lands() -> None:
         closing = asyncio.ensure_future(broker.close())
         await clock.advance(APPENDING_MS - 1)
         landed.set()
-        await asyncio.wait_for(closing, 5)
+        await asyncio.wait_for(closing, HUNG_SECONDS)
         assert isinstance(await answer, Accepted)
 
     run(scenario)

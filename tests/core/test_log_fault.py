@@ -21,6 +21,7 @@ from events.log import LogRolledBackError, LogUnavailableError, UnusableLogError
 from events.memory import MemoryLog
 from events.policy import Policy
 from tests.support.fake_clock import FakeClock, settle
+from tests.support.limits import HUNG_SECONDS
 from tests.support.logs import FaultyLog, log_of, run, unavailable
 from tests.support.people import ANN, BOB, CAT, enter, leave_queue
 
@@ -120,7 +121,7 @@ async def test_an_append_that_finds_another_log_gives_it_up(pair: Pair) -> None:
     """The epoch is renewed, the line has both tips, and every command after it is unavailable."""
     pair.log.before_append = [raises(LogRolledBackError("the log ends at 1:x, and held 2:y"))]
     assert await pair.broker.writer.submit(leave_queue(ANN)) == UNAVAILABLE
-    await asyncio.wait_for(pair.broker.log_given_up.wait(), 5)
+    await asyncio.wait_for(pair.broker.log_given_up.wait(), HUNG_SECONDS)
     assert pair.reason == "log_rolled_back"
     assert pair.renewed_epoch == f"{pair.log.epoch}+"
     (line,) = pair.lines("log_rolled_back")
@@ -137,7 +138,7 @@ async def test_an_epoch_that_may_not_be_renewed_is_a_line(pair: Pair) -> None:
     pair.log.coordination.break_it(UnusableLogError("the role may not"))
     pair.log.before_append = [raises(LogRolledBackError("another"))]
     assert await pair.broker.writer.submit(leave_queue(ANN)) == UNAVAILABLE
-    await asyncio.wait_for(pair.broker.log_given_up.wait(), 5)
+    await asyncio.wait_for(pair.broker.log_given_up.wait(), HUNG_SECONDS)
     assert [line["reason"] for line in pair.lines("epoch_not_renewed")] == ["the role may not"]
 
 

@@ -23,6 +23,7 @@ from events.policy import Policy
 from projections.connections import Waiting
 from projections.state import digest
 from tests.support.fake_clock import FakeClock, settle
+from tests.support.limits import HUNG_SECONDS
 from tests.support.logs import FaultyLog, log_of, run, unavailable, until
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
 from tests.support.writer_bench import Bench, accepted, room_of
@@ -628,7 +629,7 @@ class TestTurns:
             await here.writer.submit(enter(BOB))
             turn = there.log.turn(0)
             await turn.__aenter__()
-            accepted(await asyncio.wait_for(here.writer.submit(enter(CAT)), 5))
+            accepted(await asyncio.wait_for(here.writer.submit(enter(CAT)), HUNG_SECONDS))
             await turn.__aexit__(None, None, None)
 
         run(scenario)

@@ -34,6 +34,7 @@ from events.sqlite.wakeup import Wakeup, wakeup_path, watch
 from projections.state import fold
 from tests.support.disk import Disk, watched_disk
 from tests.support.fake_clock import settle
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import LogContract, PickledStates, chain, conversation
 from tests.support.logs import run
 from tests.support.people import ANN
@@ -282,7 +283,7 @@ class TestManyAtOnce:
                     await asyncio.to_thread(begun.wait, 5)
                     appending.cancel()
                     await asyncio.gather(appending, return_exceptions=True)
-                assert await asyncio.wait_for(heard, 5) == COMMITS[0]
+                assert await asyncio.wait_for(heard, HUNG_SECONDS) == COMMITS[0]
                 assert await log.append(COMMITS[1:2], expected=COMMITS[0].tip) == COMMITS[1].tip
 
         run(scenario)
@@ -381,7 +382,7 @@ class TestManyAtOnce:
                 with closing(apsw.Connection(str(path))) as other:
                     other.execute("DROP TABLE handings")
                 with pytest.raises(UnusableLogError, match="no such table: handings"):
-                    await asyncio.wait_for(log.compact(at(6)), 5)
+                    await asyncio.wait_for(log.compact(at(6)), HUNG_SECONDS)
                 assert await log.read(0, 100) == COMMITS[6:]
 
         run(scenario)
@@ -396,10 +397,10 @@ class TestManyAtOnce:
                 loop = asyncio.get_running_loop()
                 log._file.purge = lambda: not loop.call_soon_threadsafe(begun.set).cancelled()
                 trimming = asyncio.ensure_future(log.compact(at(6)))
-                await asyncio.wait_for(begun.wait(), 5)
+                await asyncio.wait_for(begun.wait(), HUNG_SECONDS)
                 await log.close()
                 with pytest.raises(LogUnavailableError, match=rf"^{path}: the log is closed$"):
-                    await asyncio.wait_for(trimming, 5)
+                    await asyncio.wait_for(trimming, HUNG_SECONDS)
 
         run(scenario)
 
@@ -503,7 +504,7 @@ class TestFollowing:
                         await listening(log)
                         child.stdin.write(b"\n")
                         child.stdin.flush()
-                        assert (await asyncio.wait_for(hearing, 10)).position == number
+                        assert (await asyncio.wait_for(hearing, HUNG_SECONDS)).position == number
 
         with running(APPEND_WHEN_TOLD, path) as child:
             assert child.stdout.readline() == b"ready\n"
@@ -522,7 +523,7 @@ class TestFollowing:
                     await log.tip()  # after its first read
                 with SqliteFile(path, "share") as other:  # without a wake-up
                     other.append(COMMITS[:1], expected=EMPTY_TIP)
-                assert await asyncio.wait_for(hearing, 5) == COMMITS[0]
+                assert await asyncio.wait_for(hearing, HUNG_SECONDS) == COMMITS[0]
 
         run(scenario)
 
@@ -616,7 +617,7 @@ class TestFollowing:
             late = asyncio.ensure_future(follow())
             await settle(1)
             await log.close()
-            assert await asyncio.wait_for(asyncio.gather(*followers, late), 5) == [[], [], [], []]
+            assert await asyncio.wait_for(asyncio.gather(*followers, late), HUNG_SECONDS) == [[], [], [], []]
 
         run(scenario)
 

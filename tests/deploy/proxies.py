@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import free_ports
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 PROGRAMS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
-STARTED_WITHIN_SECONDS = 20
 
 
 class Backend(NamedTuple):
@@ -109,7 +109,7 @@ def proxy(name: str, folder: Path, first: Backend, second: Backend) -> Iterator[
 
 
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + STARTED_WITHIN_SECONDS
+    deadline = time.monotonic() + HUNG_SECONDS
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import free_ports, inherited_environment
 
-WITHIN_SECONDS = 30
 AGAIN_SECONDS = 0.02
 """Between two looks at another process, which has no event to wait for."""
 
@@ -64,13 +64,13 @@ class Served:
         """End it and its workers as SIGTERM does; do nothing if it has ended."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(WITHIN_SECONDS)
+            self._process.wait(HUNG_SECONDS)
             self._process = None
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], ports: Sequence[int]) -> None:
     """Return when `/readyz` reports ready at all `ports`; fail if `process` ends first."""
-    deadline = time.monotonic() + WITHIN_SECONDS
+    deadline = time.monotonic() + HUNG_SECONDS
     with httpx.Client(trust_env=False) as client:
         while not all(_is_ready(client, port) for port in ports):
             assert process.poll() is None, "the broker has ended"
@@ -103,6 +103,6 @@ async def metric(admin_port: int, name: str, **labels: str) -> float:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Return when `holds` is true; it looks at other processes, so it is polled."""
-    async with asyncio.timeout(WITHIN_SECONDS):
+    async with asyncio.timeout(HUNG_SECONDS):
         while not await holds():  # noqa: ASYNC110 - another process's state has no event
             await asyncio.sleep(AGAIN_SECONDS)

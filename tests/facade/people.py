@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import httpx
 
 from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
-from tests.support.server import WITHIN_SECONDS, Running
+from tests.support.limits import SOON_SECONDS
+from tests.support.server import Running
 
 Era = Literal["2025", "2026"]
 Json = dict[str, Any]
@@ -89,7 +90,7 @@ class Frames:
 
     async def until(self, condition: Any) -> None:
         """Return once `condition` holds; it is checked on each arrival."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(SOON_SECONDS):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()

@@ -16,7 +16,8 @@ import pytest
 from events.log import UnusableLogError
 from mcp_facade.bootstrap import BootstrapApp
 from tests.support.fake_clock import settle
-from tests.support.process import STARTED_WITHIN_SECONDS, started
+from tests.support.limits import HUNG_SECONDS
+from tests.support.process import started
 
 pytestmark = pytest.mark.anyio
 
@@ -126,7 +127,7 @@ class Making:
         self.told.put_nowait({"type": "lifespan.startup"})
         await settle()
         yield
-        await asyncio.wait_for(living, 10)
+        await asyncio.wait_for(living, HUNG_SECONDS)
 
 
 async def test_an_end_does_not_wait_for_the_application_to_be_made() -> None:
@@ -188,7 +189,7 @@ async def test_an_application_that_does_not_begin_to_live_is_a_failure() -> None
 
     front = BootstrapApp("tests.support", make, lambda: tellings.append(front.failure))
     told.put_nowait({"type": "lifespan.startup"})
-    await asyncio.wait_for(lived(front, told, said), 10)
+    await asyncio.wait_for(lived(front, told, said), HUNG_SECONDS)
     assert said == ["lifespan.startup.complete"]
     assert [str(failure) for failure in tellings] == ["no room"]
     assert await asked(front, "/mcp") == 503
@@ -232,7 +233,7 @@ async def test_a_package_that_is_missing_ends_the_process_with_one_line(tmp_path
     (tmp_path / "mcp").mkdir()
     (tmp_path / "mcp" / "__init__.py").write_text("raise ImportError('the package is broken')")
     process = await started("serve", "--port", "0", "--log", log.format(tmp_path), PYTHONPATH=str(tmp_path))
-    _, err = await asyncio.wait_for(process.communicate(), STARTED_WITHIN_SECONDS)
+    _, err = await asyncio.wait_for(process.communicate(), HUNG_SECONDS)
     assert process.returncode == 2, err.decode()
     said = err.decode()
     assert "Traceback" not in said
@@ -248,6 +249,6 @@ async def test_an_end_that_comes_before_the_application_is_an_end() -> None:
     while b'"serving"' not in (await process.stderr.readline()):
         assert process.returncode is None
     process.terminate()
-    _, err = await asyncio.wait_for(process.communicate(), STARTED_WITHIN_SECONDS)
+    _, err = await asyncio.wait_for(process.communicate(), HUNG_SECONDS)
     assert process.returncode == 0, err.decode()
     assert "Traceback" not in err.decode()

@@ -17,6 +17,7 @@ from tests.facade.people import Crowd, crowd
 from tests.facade.test_deny_peers import REFUSAL
 from tests.facade.test_listening import printed
 from tests.facade.test_starting import SlowLog
+from tests.support.limits import HUNG_SECONDS
 from tests.support.raw import HeaderLine, RawResponse, body_of, lines_of, raw
 from tests.support.server import Running, serving
 
@@ -150,7 +151,7 @@ async def test_the_page_does_not_wait_for_the_log() -> None:
     """The page is there while the log is folded, and says itself that the broker can't be reached yet."""
     log = SlowLog()
     async with serving(log=log, folded=False) as running:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HUNG_SECONDS):
             assert (await asked(running)).status == 200
         log.gate.set()
 

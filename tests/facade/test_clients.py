@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
 from tests.facade.people import SUBSCRIPTION_ID, Crowd, Json, events_of
-from tests.support.server import WITHIN_SECONDS, eventually, serving
+from tests.support.limits import SOON_SECONDS
+from tests.support.server import eventually, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -99,13 +100,13 @@ class Host:
             )
             sending = self.client.session.send_request(request, types.SubscriptionsListenResult)
             self._listening = asyncio.create_task(sending)
-            await asyncio.wait_for(self.acknowledged.wait(), WITHIN_SECONDS)
+            await asyncio.wait_for(self.acknowledged.wait(), SOON_SECONDS)
         return given
 
     async def result_of_listening(self) -> types.SubscriptionsListenResult:
         """Return the result of the `subscriptions/listen`."""
         assert self._listening is not None
-        result: types.SubscriptionsListenResult = await asyncio.wait_for(self._listening, WITHIN_SECONDS)
+        result: types.SubscriptionsListenResult = await asyncio.wait_for(self._listening, SOON_SECONDS)
         return result
 
     async def hang_up(self) -> None:
@@ -187,7 +188,7 @@ async def test_the_official_client_listens_to_an_inbox(there: Crowd) -> None:
         async with ann.client.listen(resource_subscriptions=[uri, "chat://inbox/cb_unknown"]) as subscription:
             assert subscription.honored.resource_subscriptions == [uri]
             await bob.call("enter_queue", display_name="Bob")
-            event = await asyncio.wait_for(anext(subscription), WITHIN_SECONDS)
+            event = await asyncio.wait_for(anext(subscription), SOON_SECONDS)
             assert str(event.uri) == uri
             read = await ann.client.read_resource(uri)
             assert isinstance(read.contents[0], types.TextResourceContents)

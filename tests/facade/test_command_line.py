@@ -12,7 +12,8 @@ import pytest
 
 from mcp_facade.main import main
 from tests.facade.people import InSession, Modern, texts
-from tests.support.process import STARTED_WITHIN_SECONDS, serving, started
+from tests.support.limits import HUNG_SECONDS
+from tests.support.process import serving, started
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.anyio
 async def failed(*arguments: str, **environment: str) -> str:
     """Return the one line that refuses a command line."""
     process = await started(*arguments, **environment)
-    out, err = await asyncio.wait_for(process.communicate(), STARTED_WITHIN_SECONDS)
+    out, err = await asyncio.wait_for(process.communicate(), HUNG_SECONDS)
     assert process.returncode == 2, err.decode()
     assert out == b""
     (line,) = err.decode().splitlines()
@@ -78,7 +79,7 @@ async def test_an_idle_broker_stops_at_sigint_too() -> None:
     """SIGINT is a shell's signal at control-C."""
     async with serving() as broker:
         broker.process.send_signal(signal.SIGINT)
-        await asyncio.wait_for(broker.process.communicate(), 5)
+        await asyncio.wait_for(broker.process.communicate(), HUNG_SECONDS)
         assert broker.process.returncode == 0
 
 

@@ -19,6 +19,7 @@ from tests.facade.people import Era, InSession, Modern, crowd, posted
 from tests.facade.test_command_line import failed
 from tests.facade.test_starting import SlowLog
 from tests.support.fake_clock import FakeClock
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import serving as process
 from tests.support.raw import body_of, lines_of, raw
 from tests.support.server import Running, eventually, serving
@@ -253,7 +254,7 @@ async def test_the_command_line_names_the_file(denied: Path) -> None:
     """A broker of its own reads the file at its start, and again after a change."""
     async with process("--deny-peers", str(denied)) as broker:
         transport = httpx.AsyncHTTPTransport(local_address=MALLORYS)
-        async with httpx.AsyncClient(transport=transport, trust_env=False) as http, asyncio.timeout(30):
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as http, asyncio.timeout(HUNG_SECONDS):
             assert (await http.post(broker.url)).status_code == 400
             replace(denied, f"{MALLORYS}\n")
             response = await http.post(broker.url)

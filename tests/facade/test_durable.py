@@ -24,6 +24,7 @@ from projections.state import digest, fold
 from tests.facade.people import InSession, Modern, Person, texts
 from tests.facade.test_command_line import failed
 from tests.log_debugger.logs import run_ok
+from tests.support.limits import HUNG_SECONDS
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
 from tests.support.process import Process, serving
@@ -267,7 +268,7 @@ async def readiness(broker: Process) -> tuple[int, dict[str, object]]:
 
 async def until_it_is(broker: Process, *, ready: bool) -> dict[str, object]:
     """Wait until `/readyz` has that state; return its answer."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HUNG_SECONDS):
         while True:
             status, said = await readiness(broker)
             if (status == 200) is ready:

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.facade.people import ACCEPT, CLIENT_INFO, Crowd, Era, crowd
-from tests.support.process import STARTED_WITHIN_SECONDS, killed, started
+from tests.support.limits import HUNG_SECONDS
+from tests.support.process import killed, started
 from tests.support.raw import raw
 from tests.support.server import serving
 
@@ -44,7 +45,7 @@ async def printed(*arguments: str) -> AsyncIterator[LOG_LINE]:
     process = await started("serve", "--port", "0", "--log-format", "json", *arguments)
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(STARTED_WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             line: LOG_LINE = json.loads(await process.stderr.readline())
             assert line["event"] == "serving"
             while json.loads(await process.stderr.readline())["event"] != "ready":
@@ -56,7 +57,7 @@ async def printed(*arguments: str) -> AsyncIterator[LOG_LINE]:
 
 async def initialized(url: str, **headers: str) -> httpx.Response:
     """Return the answer to an `initialize` at `url`, from a client or a page of that address."""
-    async with httpx.AsyncClient(trust_env=False, timeout=STARTED_WITHIN_SECONDS) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=HUNG_SECONDS) as client:
         return await client.post(url, json=INITIALIZE, headers={"accept": ACCEPT} | headers)
 
 

@@ -19,7 +19,8 @@ import pytest
 from mcp_facade.http.open_files import FALLBACK_FILES, OpenFiles, raise_limit
 from tests.facade.people import ACCEPT
 from tests.facade.test_listening import INITIALIZE
-from tests.support.process import STARTED_WITHIN_SECONDS, killed
+from tests.support.limits import HUNG_SECONDS
+from tests.support.process import killed
 
 SOFT, HARD = 100, 160
 
@@ -35,7 +36,7 @@ async def limited(tmp_path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proc
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(STARTED_WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             port = httpx.URL(json.loads(await process.stderr.readline())["url"]).port
             assert port is not None
             while json.loads(await process.stderr.readline())["event"] != "ready":
@@ -58,7 +59,7 @@ async def test_connections_without_end_do_not_end_the_broker(tmp_path: Path) -> 
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 stack.callback(writer.close)
                 answers.append(asyncio.ensure_future(reader.read()))
-            async with asyncio.timeout(STARTED_WITHIN_SECONDS):
+            async with asyncio.timeout(HUNG_SECONDS):
                 refused = [await answer for answer in answers[HARD:]]
             assert all(answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in answer for answer in refused)
             session = headers | {"mcp-session-id": response.headers["mcp-session-id"]}

@@ -21,8 +21,9 @@ from tests.facade.people import Crowd, InSession, Modern, crowd, last_answer, te
 from tests.facade.test_clients import Host
 from tests.support.channel import MemoryChannel
 from tests.support.fake_clock import FakeClock, settle
+from tests.support.limits import SOON_SECONDS
 from tests.support.logs import FaultyLog, unavailable, until
-from tests.support.server import WITHIN_SECONDS, Running, eventually, serving
+from tests.support.server import Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -120,7 +121,7 @@ async def knows_the_other(running: Running) -> None:
     broker = running.broker
     roster = broker.roster
     assert roster is not None
-    async with asyncio.timeout(WITHIN_SECONDS):
+    async with asyncio.timeout(SOON_SECONDS):
         while roster.brokers < 2 or roster.lacks_rows:
             if isinstance(broker.clock, FakeClock):
                 await broker.clock.advance(BEAT_MS)
@@ -151,7 +152,7 @@ def notes_are_missing(running: Running) -> None:
 
 async def is_over(session: InSession) -> None:
     """Return once calls in the session are 404."""
-    async with asyncio.timeout(WITHIN_SECONDS):
+    async with asyncio.timeout(SOON_SECONDS):
         while (await session.exchange("ping", {})).status_code != 404:
             pass
 
@@ -386,7 +387,7 @@ async def test_a_session_ends_at_every_broker(two: Two) -> None:
             await two.there.running.waits(ann.connection_id)
             assert (await ann.delete()).status_code == 200
             assert await frames.rest() == []
-            assert (await asyncio.wait_for(waiting, WITHIN_SECONDS))["timed_out"] is True
+            assert (await asyncio.wait_for(waiting, SOON_SECONDS))["timed_out"] is True
         await is_over(there)
         assert (await there.delete()).status_code == 404
         async with there.stream() as frames:

@@ -19,6 +19,7 @@ from events.memory import MemoryLog
 from mcp_facade.bootstrap import START_WAIT_MS
 from tests.facade.people import crowd
 from tests.support.fake_clock import FakeClock
+from tests.support.limits import HUNG_SECONDS
 from tests.support.logs import FaultyLog, unavailable
 from tests.support.server import Running, eventually, serving
 
@@ -103,7 +104,7 @@ async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
     log.is_broken = True
     async with serving(log=log, folded=False, on_started=told.set) as running:
         log.gate.set()
-        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.wait_for(told.wait(), HUNG_SECONDS)
         assert str(running.app.failure) == "the commit at position 3 was altered"
         assert not running.broker.ready
 
@@ -117,7 +118,7 @@ async def test_a_start_that_fails_for_another_reason_ends_the_broker() -> None:
 
     log.read = fail
     async with serving(log=log, folded=False, on_started=told.set) as running:
-        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.wait_for(told.wait(), HUNG_SECONDS)
         assert isinstance(running.app.failure, ValueError)
         assert not running.broker.ready
 
@@ -184,7 +185,7 @@ async def test_a_log_that_is_lost_during_the_start_is_not_waited_for(log_text: i
     (log,), told = FaultyLog.shared(1), asyncio.Event()
     log.before_append = [rolled_back]
     async with serving(log=log, folded=False, on_started=told.set, messages_per_10s_max=7) as running:
-        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.wait_for(told.wait(), HUNG_SECONDS)
         assert isinstance(running.app.failure, LogGivenUpError)
     log_text.truncate(0)
 

@@ -11,10 +11,10 @@ from typing import Any
 from events.nats.log import NatsLog
 from events.nats.open import open_log
 from tests.support.engines.nats import NatsServer
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import PickledStates
 
 NUMBERS = count()
-WITHIN_SECONDS = 20
 
 
 def new_name() -> str:
@@ -47,7 +47,7 @@ def within(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run an async test within a limit of time."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             await work()
 
     asyncio.run(bounded())

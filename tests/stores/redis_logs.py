@@ -11,10 +11,10 @@ from typing import Any, Literal
 from events.redis.log import RedisLog
 from events.redis.open import open_log
 from tests.support.engines.redis import RedisServer
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import PickledStates
 
 NUMBERS = count()
-WITHIN_SECONDS = 10
 
 
 def new_name() -> str:
@@ -41,7 +41,7 @@ def within(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run an async test within a limit of time."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             await work()
 
     asyncio.run(bounded())

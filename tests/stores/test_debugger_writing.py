@@ -36,9 +36,9 @@ from tests.stores.debugger_logs import (
     on_log,
     snapshot_of,
 )
+from tests.support.limits import HUNG_SECONDS
 
 SOME = crowd(7, 600)
-WITHIN_SECONDS = 30
 
 
 async def _as_it_is(log: EventLog) -> None:
@@ -156,7 +156,7 @@ class TestLoading:
             loading.stdin.flush()
             _until_read(loading.stdin)
             loading.send_signal(how)
-            out, err = loading.communicate(timeout=WITHIN_SECONDS)
+            out, err = loading.communicate(timeout=HUNG_SECONDS)
         assert loading.returncode == (130 if how == signal.SIGINT else -how)
         assert (out, err) == (b"", b"")
         if how == signal.SIGINT:
@@ -169,7 +169,7 @@ class TestLoading:
 
 def _until_read(pipe: IO[bytes]) -> None:
     """Return once the other end has read all of `pipe`, and so has stored a part."""
-    deadline, unread = time.monotonic() + WITHIN_SECONDS, array("i", [1])
+    deadline, unread = time.monotonic() + HUNG_SECONDS, array("i", [1])
     while unread[0]:
         assert time.monotonic() < deadline
         os.sched_yield()

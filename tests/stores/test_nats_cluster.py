@@ -19,6 +19,7 @@ from events.nats.open import open_log, open_reader
 from events.nats.requests import api
 from tests.support.engines.nats import NatsServer
 from tests.support.fake_clock import settle
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import PickledStates, all_of, chain
 from tests.support.process import free_port
 
@@ -160,7 +161,7 @@ def test_a_listener_leaves_a_server_that_loses_its_way(monkeypatch: pytest.Monke
             for server in cluster.servers[1:]:
                 server.kill()
             with pytest.raises(LogUnavailableError):
-                await asyncio.wait_for(hearing, 60)
+                await asyncio.wait_for(hearing, HUNG_SECONDS)
 
     within(scenario)
 

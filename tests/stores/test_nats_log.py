@@ -35,6 +35,7 @@ from projections.state import fold
 from tests.stores.nats_logs import new_name, opened, within
 from tests.support.engines.nats import NatsServer, nats_server, running
 from tests.support.fake_clock import settle
+from tests.support.limits import HUNG_SECONDS, SOON_SECONDS
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
@@ -57,7 +58,7 @@ def is_on_disk(server: NatsServer, text: bytes) -> bool:
 
 async def next_of(followed: Any) -> Commit:
     """Return the next followed commit."""
-    commit: Commit = await asyncio.wait_for(anext(followed), 5)
+    commit: Commit = await asyncio.wait_for(anext(followed), HUNG_SECONDS)
     return commit
 
 
@@ -242,7 +243,7 @@ class TestReading:
                         await settle(10)
                         await js.publish(f"{name}.log.abc", b"{}", headers=headers)
                         with pytest.raises(UnusableLogError, match=told):
-                            await asyncio.wait_for(hearing, 5)
+                            await asyncio.wait_for(hearing, HUNG_SECONDS)
                     for call in (lambda: log.read(0, 10), lambda: log.redact([1], done_to=1)):
                         with pytest.raises(UnusableLogError, match=told):
                             await call()
@@ -676,7 +677,7 @@ class TestTurns:
 
         async def scenario() -> None:
             commits = chain(2)
-            async with opened(nats_server()) as (here, there), asyncio.timeout(10):
+            async with opened(nats_server()) as (here, there), asyncio.timeout(SOON_SECONDS):
                 for commit, before in zip(commits, (EMPTY_TIP, commits[0].tip), strict=True):
                     async with here.turn(before.position):
                         await here.append([commit], expected=before)

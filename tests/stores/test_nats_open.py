@@ -28,7 +28,7 @@ from events.nats.open import open_log
 from events.nats.settings import JEPSEN, check_replicas, check_server, survives
 from tests.stores.nats_logs import new_name, opened, users, within
 from tests.support.engines.nats import NatsServer, nats_server, running
-from tests.support.limits import limited
+from tests.support.limits import HUNG_SECONDS, limited
 from tests.support.log_contract import PickledStates, all_of, chain
 from tests.support.pages import ROOT
 from tests.support.process import free_port
@@ -214,7 +214,7 @@ class TestServer:
             async with listening:
                 port = listening.sockets[0].getsockname()[1]
                 with pytest.raises(LogUnavailableError, match="no connection"):
-                    await asyncio.wait_for(Client(parse(f"nats://127.0.0.1:{port}")).open(), 3)
+                    await asyncio.wait_for(Client(parse(f"nats://127.0.0.1:{port}")).open(), HUNG_SECONDS)
 
         within(scenario)
 

@@ -24,7 +24,7 @@ from projections.state import fold
 from tests.stores.nats_logs import new_name, opened, within
 from tests.support.engines.nats import NatsServer, running
 from tests.support.fake_clock import settle
-from tests.support.limits import limited
+from tests.support.limits import HUNG_SECONDS, limited
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 
 
@@ -54,7 +54,7 @@ async def wipe(server: NatsServer, *streams: str) -> None:
 
 async def next_of(followed: Any) -> Commit:
     """Return the next followed commit."""
-    commit: Commit = await asyncio.wait_for(anext(followed), 5)
+    commit: Commit = await asyncio.wait_for(anext(followed), HUNG_SECONDS)
     return commit
 
 
@@ -143,7 +143,7 @@ class TestKilled:
                     own_server.kill()
                     for waiting in (anext(followed), anext(notes)):
                         with pytest.raises(LogUnavailableError):
-                            await asyncio.wait_for(waiting, 5)
+                            await asyncio.wait_for(waiting, HUNG_SECONDS)
                 await asyncio.to_thread(own_server.start)
                 await here.append(commits[1:2], expected=commits[0].tip)
                 async with aclosing(there.follow(1)) as followed:
@@ -366,14 +366,14 @@ class TestForgetful:
                     await asyncio.wait({hearing}, timeout=0.1)
                     await wipe(own_server, *Layout(name).streams)
                     with pytest.raises(LogUnavailableError):
-                        await asyncio.wait_for(hearing, 5)
+                        await asyncio.wait_for(hearing, HUNG_SECONDS)
                 for call in (log.tip, log.probe, lambda: log.read(0, 10)):
                     with pytest.raises(LogUnavailableError, match="gone"):
-                        await asyncio.wait_for(call(), 5)
+                        await asyncio.wait_for(call(), HUNG_SECONDS)
                 calls = lambda: log.append(commits[1:], expected=commits[0].tip), lambda: anext(log.follow(0))
                 for call in calls:
                     with pytest.raises(LogRolledBackError, match="gone"):
-                        await asyncio.wait_for(call(), 5)
+                        await asyncio.wait_for(call(), HUNG_SECONDS)
 
         within(scenario)
 

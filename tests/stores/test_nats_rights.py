@@ -15,7 +15,7 @@ from events.nats.open import open_log
 from tests.stores.nats_logs import users, within
 from tests.support.engines.nats import running
 from tests.support.fake_clock import settle
-from tests.support.limits import limited
+from tests.support.limits import HUNG_SECONDS, limited
 from tests.support.log_contract import PickledStates, all_of, chain
 
 ALL = ["chat.>", "$JS.>", "$KV.>", "$O.>"]
@@ -78,7 +78,7 @@ def test_listeners_are_told_that_a_right_is_gone(less: list[str]) -> None:
                 await asyncio.to_thread(server.reload, users(ALL, less))
                 (gone,) = set(hearing) - set(less)
                 with pytest.raises(LogUnavailableError, match="a right to subscribe is missing; give the log's user"):
-                    await asyncio.wait_for(hearing.pop(gone), 10)
+                    await asyncio.wait_for(hearing.pop(gone), HUNG_SECONDS)
                 for task in hearing.values():
                     task.cancel()
                 await asyncio.wait(hearing.values())

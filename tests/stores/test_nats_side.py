@@ -18,6 +18,7 @@ from events.nats.meta import EPOCH
 from events.nats.session_records import NatsSessionRecords
 from tests.stores.broker_pairs import until
 from tests.support.engines.nats import NatsServer, nats_server, running
+from tests.support.limits import HUNG_SECONDS
 from tests.support.session_records_contract import KEY, SessionRecordsContract
 from tests.support.shared_log_contract import ClosesLogs, CoordinationContract
 
@@ -166,7 +167,7 @@ def test_listeners_notice_an_outage() -> None:
             assert await first == b"hello"
             server.kill()
             with pytest.raises(LogUnavailableError, match="no connection"):
-                await asyncio.wait_for(anext(notes), 10)
+                await asyncio.wait_for(anext(notes), HUNG_SECONDS)
             with pytest.raises(LogUnavailableError):
                 await side.coordination.time_ms()
             server.start()

@@ -10,9 +10,10 @@ from events.log import EventLog
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
 from tests.support.engines.postgresql import Server, new_name, server
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import PickledStates
 from tests.support.session_records_contract import SessionRecordsContract
-from tests.support.shared_log_contract import WITHIN_SECONDS, ClosesLogs, CoordinationContract, SharedStoreContract
+from tests.support.shared_log_contract import ClosesLogs, CoordinationContract, SharedStoreContract
 
 
 class OnPostgresql(ClosesLogs):
@@ -38,7 +39,7 @@ class OnPostgresql(ClosesLogs):
         """Ask the server for the number of waiters for an advisory lock."""
         assert isinstance(log, PostgresqlLog)
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             while (await log._side.row(waiting))[0] < count:
                 pass
 

@@ -40,12 +40,10 @@ from projections.state import fold
 from tests.stores.broker_pairs import brokers_on, talk_while_down
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.fake_clock import settle
-from tests.support.limits import limited
+from tests.support.limits import HUNG_SECONDS, limited
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
-
-WITHIN_SECONDS = 10
 
 
 @asynccontextmanager
@@ -67,7 +65,7 @@ def on_log(count: int = 1) -> Callable[[Callable[..., Coroutine[Any, Any, None]]
         def wrapper(self: object) -> None:
             async def whole() -> None:
                 async with opened(count=count) as logs:
-                    await asyncio.wait_for(scenario(self, *logs), 30)
+                    await asyncio.wait_for(scenario(self, *logs), HUNG_SECONDS)
 
             asyncio.run(whole())
 
@@ -79,7 +77,7 @@ def on_log(count: int = 1) -> Callable[[Callable[..., Coroutine[Any, Any, None]]
 
 async def until_it_answers(log: PostgresqlLog) -> Tip:
     """Return the tip as soon as the server answers again."""
-    async with asyncio.timeout(WITHIN_SECONDS):
+    async with asyncio.timeout(HUNG_SECONDS):
         while True:
             try:
                 return await log.tip()
@@ -115,7 +113,7 @@ class TestCrashes:
                         enough.set()
 
             writing = asyncio.ensure_future(write())
-            await asyncio.wait_for(enough.wait(), WITHIN_SECONDS)
+            await asyncio.wait_for(enough.wait(), HUNG_SECONDS)
             await asyncio.to_thread(own.kill)
             with pytest.raises(LogUnavailableError):
                 await writing
@@ -128,7 +126,7 @@ class TestCrashes:
             assert len(found) - len(stored) in (0, 1)
             await log.append(commits[len(found) : len(found) + 1], expected=found[-1].tip)
             async with aclosing(log.follow(len(found))) as followed:
-                assert await asyncio.wait_for(anext(followed), WITHIN_SECONDS) == commits[len(found)]
+                assert await asyncio.wait_for(anext(followed), HUNG_SECONDS) == commits[len(found)]
             await log.close()
 
         asyncio.run(scenario())
@@ -173,7 +171,7 @@ class TestCrashes:
             await asyncio.to_thread(own.kill)
             for waiting in hearing:
                 with pytest.raises(LogUnavailableError):
-                    await asyncio.wait_for(waiting, WITHIN_SECONDS)
+                    await asyncio.wait_for(waiting, HUNG_SECONDS)
             with pytest.raises(LogUnavailableError):
                 await open_log(url, PickledStates(), synchronous="full")
             async with log.turn(0) as missed:
@@ -183,7 +181,7 @@ class TestCrashes:
             again = asyncio.ensure_future(anext(log.coordination.subscribe()))
             await asyncio.sleep(0)
             await log.coordination.publish(b"back")
-            assert await asyncio.wait_for(again, WITHIN_SECONDS) == b"back"
+            assert await asyncio.wait_for(again, HUNG_SECONDS) == b"back"
             await log.close()
 
         asyncio.run(scenario())
@@ -206,7 +204,7 @@ class TestDeadPeers:
                         limited(link_module, CALL_SECONDS=0.3),
                         pytest.raises(LogUnavailableError, match="does not answer in time"),
                     ):
-                        await asyncio.wait_for(log.append(commits[1:2], expected=commits[0].tip), WITHIN_SECONDS)
+                        await asyncio.wait_for(log.append(commits[1:2], expected=commits[0].tip), HUNG_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)
                 assert await log.append(commits[1:2], expected=commits[0].tip) == commits[1].tip
@@ -226,7 +224,7 @@ class TestDeadPeers:
                     appending = asyncio.ensure_future(log.append(chain(1), expected=EMPTY_TIP))
                     async with log.turn(0) as missed:
                         assert missed == ()
-                    await asyncio.wait_for(log.close(), WITHIN_SECONDS)
+                    await asyncio.wait_for(log.close(), HUNG_SECONDS)
                     with pytest.raises(LogUnavailableError):
                         await appending
                 finally:
@@ -251,7 +249,7 @@ class TestDeadPeers:
                         limited(link_module, CALL_SECONDS=0.3),
                         pytest.raises(LogUnavailableError, match="in time"),
                     ):
-                        await asyncio.wait_for(log._writer.run(send_much), WITHIN_SECONDS)
+                        await asyncio.wait_for(log._writer.run(send_much), HUNG_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)
                 assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
@@ -268,7 +266,7 @@ class TestDeadPeers:
                     limited(link_module, CALL_SECONDS=0.2, ABANDON_SECONDS=0.1),
                     pytest.raises(LogUnavailableError, match="in time"),
                 ):
-                    await asyncio.wait_for(log._writer.run(_never), WITHIN_SECONDS)
+                    await asyncio.wait_for(log._writer.run(_never), HUNG_SECONDS)
                 assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
 
         asyncio.run(scenario())
@@ -297,13 +295,13 @@ class TestDeadPeers:
             async with opened() as (log,):
                 working = asyncio.ensure_future(log._writer.run(_never, is_limited=False))
                 await asyncio.sleep(0)
-                await asyncio.wait_for(log.close(), WITHIN_SECONDS)
+                await asyncio.wait_for(log.close(), HUNG_SECONDS)
                 with pytest.raises(LogUnavailableError):
                     await working
                 link = link_module.Link(log._address, on_open=_never)
                 opening = asyncio.ensure_future(link.open())
                 await asyncio.sleep(0)
-                await asyncio.wait_for(link.close(), WITHIN_SECONDS)
+                await asyncio.wait_for(link.close(), HUNG_SECONDS)
                 with pytest.raises(LogUnavailableError):
                     await opening
 
@@ -395,7 +393,7 @@ class TestNotes:
                 os.kill(pid, signal.SIGSTOP)
                 try:
                     with limited(link_module, CALL_SECONDS=0.3), pytest.raises(LogUnavailableError):
-                        await asyncio.wait_for(anext(notes), WITHIN_SECONDS)
+                        await asyncio.wait_for(anext(notes), HUNG_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)
 
@@ -715,7 +713,7 @@ class TestSharing:
             def encode(self, state: Any) -> Iterator[bytes]:
                 yield from super().encode(state)
                 redacting = other.redact([], done_to=1, snapshots_before=5)
-                asyncio.run_coroutine_threadsafe(redacting, loop).result(WITHIN_SECONDS)
+                asyncio.run_coroutine_threadsafe(redacting, loop).result(HUNG_SECONDS)
 
         log._codec = Interrupted()
         with pytest.raises(LogUnavailableError, match="dropped while it was written; try again"):

@@ -28,6 +28,7 @@ from log_debugger.terminal import Terminal
 from mcp_facade import cli
 from projections.state import fold
 from tests.support.engines.postgresql import new_name, server
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 from tests.support.people import ANN, BOB
 
@@ -37,7 +38,7 @@ PASSWORD = "s3cr3t-p4ss"
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
     """Run an async test to its end."""
-    asyncio.run(asyncio.wait_for(scenario, 30))
+    asyncio.run(asyncio.wait_for(scenario, HUNG_SECONDS))
 
 
 async def refused(url: str, *, synchronous: str = "full") -> str:
@@ -335,7 +336,7 @@ class TestSettings:
 
 async def _set_default(synchronous_commit: str) -> None:
     """Set the server's default, and return once new sessions and old ones have it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HUNG_SECONDS):
         await server().sql(f"ALTER SYSTEM SET synchronous_commit = {synchronous_commit}", "SELECT pg_reload_conf()")
         while (await server().sql("SELECT current_setting('synchronous_commit')"))[0][0] != synchronous_commit:
             pass
@@ -564,7 +565,7 @@ class TestInit:
             waiting = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass($1) AND NOT granted"
             while (await log._side.row(waiting, f"{name}.rooms"))[0] == 0:
                 pass
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HUNG_SECONDS):
                 tip = await log.append(commits[:1], expected=EMPTY_TIP)
                 await log.append(commits[1:], expected=tip)
                 await log.probe()

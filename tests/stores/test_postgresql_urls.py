@@ -18,6 +18,7 @@ from events.postgresql.open import init_log, open_loading, open_log, open_reader
 from events.postgresql.url_checks import TARGETS
 from tests.support.certificates import certify
 from tests.support.engines.postgresql import new_name, server
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import PickledStates, chain
 from tests.support.process import free_port, started
 
@@ -101,7 +102,7 @@ def test_a_command_ends_with_one_line(command: str) -> None:
         url = f"postgresql://u:{PASSWORD}@h:abc/db"
         arguments = ("--port", f"{free_port()}", "--log", url) if command == "serve" else (url,)
         process = await started(command, *arguments)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HUNG_SECONDS):
             _, said = await process.communicate()
         assert process.returncode == 2
         assert "a port that is none" in said.decode().splitlines()[-1]

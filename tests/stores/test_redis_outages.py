@@ -20,7 +20,7 @@ from projections.state import fold
 from tests.stores.redis_logs import new_name, opened, within
 from tests.support.engines.redis import RedisServer, running
 from tests.support.fake_clock import settle
-from tests.support.limits import limited
+from tests.support.limits import HUNG_SECONDS, limited
 from tests.support.log_contract import all_of, another_after, chain, conversation
 
 
@@ -47,7 +47,7 @@ def wipe(server: RedisServer, name: str) -> None:
 
 async def next_of(followed: Any) -> Commit:
     """Return the next followed commit."""
-    commit: Commit = await asyncio.wait_for(anext(followed), 5)
+    commit: Commit = await asyncio.wait_for(anext(followed), HUNG_SECONDS)
     return commit
 
 
@@ -134,7 +134,7 @@ class TestKilled:
                     own_server.kill()
                     for waiting in (anext(followed), anext(notes)):
                         with pytest.raises(LogUnavailableError):
-                            await asyncio.wait_for(waiting, 5)
+                            await asyncio.wait_for(waiting, HUNG_SECONDS)
                 await asyncio.to_thread(own_server.start)
                 async with aclosing(there.follow(1)) as followed:
                     await here.append(commits[1:], expected=commits[0].tip)
@@ -311,11 +311,11 @@ class TestForgetful:
                 wipe(redis_server, name)
                 for call in (lambda: log.read(0, 10), log.tip, log.probe, lambda: log.redact([1], done_to=1)):
                     with pytest.raises(LogUnavailableError, match="gone"):
-                        await asyncio.wait_for(call(), 5)
+                        await asyncio.wait_for(call(), HUNG_SECONDS)
                 calls = lambda: log.append(commits[1:], expected=commits[0].tip), lambda: anext(log.follow(0))
                 for call in calls:
                     with pytest.raises(LogRolledBackError, match="gone"):
-                        await asyncio.wait_for(call(), 5)
+                        await asyncio.wait_for(call(), HUNG_SECONDS)
 
         within(scenario)
 

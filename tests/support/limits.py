@@ -8,6 +8,12 @@ from types import ModuleType
 
 import pytest
 
+HUNG_SECONDS = 60
+"""After so long, something is taken to hang. It is far more than a slow machine needs, and no test waits for it."""
+
+SOON_SECONDS = 10
+"""After so long, what should come at once is taken to have waited for a timer, such as that of a ping (15 seconds)."""
+
 
 @contextmanager
 def limited(*modules: ModuleType, **seconds: float) -> Iterator[None]:

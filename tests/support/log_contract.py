@@ -17,6 +17,7 @@ from events.ids import POSITION_MAX, CommitId, RoomId
 from events.log import Conflict, DeliveryRecord, EventLog, OperationRecord, Snapshot, UnreadableSnapshotError
 from projections.state import State, fold
 from tests.support.fake_clock import settle
+from tests.support.limits import HUNG_SECONDS
 from tests.support.logs import log_of, run
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
 
@@ -266,7 +267,7 @@ class LogContract:
                         heard.put_nowait(commit)
 
             async def hear(count: int) -> list[Commit]:
-                return [await asyncio.wait_for(heard.get(), 5) for _ in range(count)]
+                return [await asyncio.wait_for(heard.get(), HUNG_SECONDS) for _ in range(count)]
 
             following = asyncio.ensure_future(follow())
             assert await hear(2) == commits[1:3]
@@ -298,7 +299,7 @@ class LogContract:
             await settle(1)
             for number, commit in enumerate(commits):
                 await log.append([commit], expected=commits[number - 1].tip if number else EMPTY_TIP)
-            assert await asyncio.wait_for(asyncio.gather(*following), 5) == [commits, commits]
+            assert await asyncio.wait_for(asyncio.gather(*following), HUNG_SECONDS) == [commits, commits]
 
         run(scenario)
 
@@ -314,7 +315,7 @@ class LogContract:
             following = asyncio.ensure_future(follow())
             await settle(1)
             await log.close()
-            assert await asyncio.wait_for(following, 5) == []
+            assert await asyncio.wait_for(following, HUNG_SECONDS) == []
 
         run(scenario)
 

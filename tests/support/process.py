@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 import httpx
 
 from tests.support.lane import FAST_LANE
+from tests.support.limits import HUNG_SECONDS
 
 if TYPE_CHECKING:
     from tests.facade.people import Crowd
     from tests.support.server import Running
 
-STARTED_WITHIN_SECONDS = 20
 FIXED_PORTS = 15_000, 30_000
 """Below the ports of connections on Linux and macOS."""
 
@@ -43,7 +43,7 @@ class Process:
     async def until_metric(self, wanted: str) -> None:
         """Return when `/metrics` has the line `wanted`."""
         metrics = ""
-        async with asyncio.timeout(STARTED_WITHIN_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+        async with asyncio.timeout(HUNG_SECONDS), httpx.AsyncClient(trust_env=False) as client:
             while wanted not in metrics:
                 await asyncio.sleep(0.02)  # another process's state has no event to wait for
                 metrics = (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
@@ -107,7 +107,7 @@ def inherited_environment() -> dict[str, str]:
 async def ready(port: int, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
     """Return a broker process that takes calls at `port`."""
     process = await started("serve", "--port", str(port), *arguments, **environment)
-    async with asyncio.timeout(STARTED_WITHIN_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.timeout(HUNG_SECONDS), httpx.AsyncClient(trust_env=False) as client:
         while not await is_ready(client, port):
             assert process.returncode is None, (await process.communicate())[1].decode()
             await asyncio.sleep(0.02)  # another process's start has no event to wait for

@@ -25,8 +25,7 @@ from mcp_facade.serve import peer_limits_of, read_limits_of
 from mcp_facade.server import ChatUvicorn, uvicorn_config
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE
-
-WITHIN_SECONDS = 10.0
+from tests.support.limits import SOON_SECONDS
 
 
 class GatedLog(MemoryLog):
@@ -109,7 +108,7 @@ class Running:
         return float(values[0]) if values else 0.0
 
 
-async def eventually(condition: Callable[[], Any], within_seconds: float = WITHIN_SECONDS) -> None:
+async def eventually(condition: Callable[[], Any], within_seconds: float = SOON_SECONDS) -> None:
     """Return when `condition` holds; everything else in this event loop goes on meanwhile."""
     async with asyncio.timeout(within_seconds):
         while not condition():

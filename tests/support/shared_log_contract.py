@@ -22,10 +22,10 @@ from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, EventLog, LogRolle
 from projections.state import fold
 from tests.support import log_contract, session_records_contract
 from tests.support.fake_clock import settle
+from tests.support.limits import HUNG_SECONDS
 from tests.support.log_contract import LogContract, all_of, another_after, chain, conversation
 from tests.support.logs import run
 
-WITHIN_SECONDS = 10
 TRIES = 20
 HOLDER = -1
 
@@ -91,7 +91,7 @@ class SharedLogContract(LogContract):
                 heard = []
                 async with aclosing(log.follow(0)) as followed:
                     while len(heard) < len(commits):
-                        heard.append(await asyncio.wait_for(anext(followed), 5))
+                        heard.append(await asyncio.wait_for(anext(followed), HUNG_SECONDS))
                 assert heard == await all_of(log) == commits
                 assert await log.tip() == commits[3].tip
 
@@ -353,7 +353,7 @@ class SharedStoreContract(SharedLogContract):
                 await there.append([another_after([])], expected=EMPTY_TIP)
             assert list(conflict.value.missed) == left
             async with aclosing(there.follow(0)) as followed:
-                assert [await asyncio.wait_for(anext(followed), WITHIN_SECONDS) for _ in commits] == left
+                assert [await asyncio.wait_for(anext(followed), HUNG_SECONDS) for _ in commits] == left
 
         run(scenario)
 
@@ -433,7 +433,7 @@ class CoordinationContract:
                 first = asyncio.ensure_future(anext(notes))
                 await settle(1)
                 await coordination_of(log).publish(b"hello")
-                assert await asyncio.wait_for(first, WITHIN_SECONDS) == b"hello"
+                assert await asyncio.wait_for(first, HUNG_SECONDS) == b"hello"
 
         run(scenario)
 
@@ -463,7 +463,7 @@ class CoordinationContract:
             await settle(1)
             await coordination_of(log).publish(b"last")
             await log.close()
-            assert await asyncio.wait_for(listening, WITHIN_SECONDS) in ([], [b"last"])
+            assert await asyncio.wait_for(listening, HUNG_SECONDS) in ([], [b"last"])
 
         run(scenario)
 
@@ -515,7 +515,7 @@ class Listener:
 
     async def hear(self, count: int) -> list[bytes]:
         """Return the next `count` notes."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             return [await self._next() for _ in range(count)]
 
     async def _next(self) -> bytes:

@@ -13,9 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import Process, free_ports, started
-
-WITHIN_SECONDS = 30
 
 
 class Supervised(Process):
@@ -54,7 +53,7 @@ class Supervised(Process):
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when `condition` holds; each new line is a reason to look."""
         try:
-            async with asyncio.timeout(WITHIN_SECONDS):
+            async with asyncio.timeout(HUNG_SECONDS):
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()
@@ -75,7 +74,7 @@ class Supervised(Process):
 
     async def ended(self) -> int:
         """Return the exit status, after the whole log has been read."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HUNG_SECONDS):
             status = await self.process.wait()
             await self._reading
         return status

