@@ -87,14 +87,14 @@ class Round:
         return people + [Vanishing(run, n, eras[n % 2], is_lonely=n // 2 % 2 == 0) for n in vanishing]
 
     async def _faults(self, engine: engines.Engine, deployment: Deployment) -> None:
-        """Kill a worker every few seconds, and the engine once; leave all of them running.
+        """Kill a worker every few seconds, and the engine once, however long that takes; leave all of them running.
 
         A worker that has just begun judges nobody. So in every other round one is spared, which can judge all the time.
         """
         mortal = deployment.workers[1:] if self._spares_one else deployment.workers
         until = time.monotonic() + self._options.faults_s
         engine_at = until - self._options.faults_s * self._rng.uniform(0.3, 0.7)
-        while (now := time.monotonic()) < until:
+        while (now := time.monotonic()) < until or not self._outages:
             pause = self._rng.uniform(*self._options.worker_killed_every_s)
             if not self._outages and now + pause >= engine_at:
                 await asyncio.sleep(max(0.0, engine_at - now))

@@ -22,6 +22,7 @@ from tests.facade.test_clients import MODES, Host
 from tests.support.certificates import certify
 from tests.support.engines.redis import RedisServer, running
 from tests.support.limits import HUNG_SECONDS
+from tests.support.process import NO_MISSED_MATCH
 from tests.support.server import Running
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +48,7 @@ def valkey() -> Iterator[RedisServer]:
 def pair(valkey: RedisServer) -> Iterator[tuple[Served, Served]]:
     """Two workers of one log, on ports of their own."""
     log = valkey.url("pair")
-    workers = Served(log), Served(log)
+    workers = Served(log, *NO_MISSED_MATCH), Served(log, *NO_MISSED_MATCH)
     try:
         launched(*workers)
         yield workers

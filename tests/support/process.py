@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.facade.people import Crowd
     from tests.support.server import Running
 
+NO_MISSED_MATCH = "--confirm-grace-ms", "0"
+"""For a broker of several tests: people who were left in their rooms stay there, and meet nobody of a later test."""
 FIXED_PORTS = 15_000, 30_000
 """Below the ports of connections on Linux and macOS."""
 

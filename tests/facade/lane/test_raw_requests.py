@@ -21,7 +21,7 @@ from tests.facade.people import Era, InSession, Modern, crowd
 from tests.hostile.cases import CASES, Case, ChatRequests, ClientStep, Pause, chat_requests
 from tests.hostile.request import Request
 from tests.hostile.scenarios import made, requests
-from tests.support.process import Process, serving
+from tests.support.process import NO_MISSED_MATCH, Process, serving
 from tests.support.server import Running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -47,7 +47,9 @@ async def servers() -> AsyncIterator[Servers]:
     """Start both, independent of the environment; they must end cleanly, without a fault in their logs."""
     async with AsyncExitStack() as stack:
         both = [
-            await stack.enter_async_context(serving("--log-level", "warning", CHAT_BROKER_NO_FAST_LANE=no_lane))
+            await stack.enter_async_context(
+                serving("--log-level", "warning", *NO_MISSED_MATCH, CHAT_BROKER_NO_FAST_LANE=no_lane)
+            )
             for no_lane in ("0", "1")
         ]
         yield Servers(*both)
