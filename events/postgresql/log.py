@@ -180,13 +180,19 @@ class PostgresqlLog:
         the next call finishes it.
 
         Raises:
-            LogUnavailableError: the server did not answer, or the snapshot was dropped while it was written.
+            LogUnavailableError: the server did not answer, or a redaction dropped the snapshot while it was written.
             LogRolledBackError: the snapshot's tip is no commit of this log.
         """
         await self._reader.look()
         if snapshot.tip.position > self.base.position:
-            await self._write(snapshot, is_base=True)
-            await self._reader.look()
+            try:
+                await self._write(snapshot, is_base=True)
+            except LogUnavailableError:
+                await self._reader.look()
+                if snapshot.tip.position > self.base.position:  # else another broker trimmed further, and dropped it
+                    raise
+            else:
+                await self._reader.look()
         for table in ("commits", "deliveries"):
             while await self._purge(table, "<="):
                 pass

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -618,6 +619,19 @@ class TestRedaction:
         asyncio.run(scenario())
 
 
+class HeldStates(PickledStates):
+    """A codec that is held up before its first line."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.may_go_on = threading.Event(), threading.Event()
+
+    def encode(self, state: Any) -> Iterator[bytes]:
+        """Return the lines once they may come."""
+        self.is_asked.set()
+        assert self.may_go_on.wait(HUNG_SECONDS)
+        yield from super().encode(state)
+
+
 class TestSharing:
     """Several brokers on one log."""
 
@@ -694,6 +708,24 @@ class TestSharing:
         await asyncio.gather(here.compact(higher), there.compact(lower))
         await there._write(lower, is_base=True)
         assert list(await there._reader.snapshot_tips()) == [higher.tip]
+        assert await there.newest_snapshot() == higher
+        assert await all_of(there) == commits[6:]
+
+    @on_log(2)
+    async def test_a_trim_that_another_overtakes_has_nothing_left_to_do(
+        self, here: PostgresqlLog, there: PostgresqlLog
+    ) -> None:
+        """Its snapshot is dropped while it is written, since a higher base was set."""
+        commits = chain(8)
+        await here.append(commits, expected=EMPTY_TIP)
+        lower, higher = (Snapshot(commits[length - 1].tip, fold(commits[:length])) for length in (4, 6))
+        there._codec = held = HeldStates()
+        overtaken = asyncio.ensure_future(there.compact(lower))
+        await asyncio.to_thread(held.is_asked.wait, HUNG_SECONDS)
+        await here.compact(higher)
+        held.may_go_on.set()
+        await overtaken
+        assert there.base == higher.tip
         assert await there.newest_snapshot() == higher
         assert await all_of(there) == commits[6:]
 
