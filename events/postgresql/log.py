@@ -185,14 +185,8 @@ class PostgresqlLog:
         """
         await self._reader.look()
         if snapshot.tip.position > self.base.position:
-            try:
-                await self._write(snapshot, is_base=True)
-            except LogUnavailableError:
-                await self._reader.look()
-                if snapshot.tip.position > self.base.position:  # else another broker trimmed further, and dropped it
-                    raise
-            else:
-                await self._reader.look()
+            await self._write(snapshot, is_base=True)
+            await self._reader.look()
         for table in ("commits", "deliveries"):
             while await self._purge(table, "<="):
                 pass

@@ -72,8 +72,10 @@ async def load(link: Link, stored: SnapshotRow, codec: StateCodec) -> Snapshot:
 async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> Written:
     """Write `snapshot` by `link`, unfinished. Encoding happens in another thread.
 
+    It may be dropped meanwhile, for a higher base or by a redaction; `finish` tells them apart.
+
     Raises:
-        LogUnavailableError: it could not be stored, or was dropped meanwhile.
+        LogUnavailableError: it could not be stored.
     """
     schema = _schema(link)
     # What was cut short before is of no use to any broker after so long.
@@ -95,7 +97,7 @@ async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> Written:
             part.decode(),
         )
         if not is_there:
-            raise _dropped()
+            break
         count += 1
     return Written(number, snapshot.tip, count, digest.hexdigest())
 
@@ -126,7 +128,7 @@ async def finish(
         written.parts,
     )
     if not is_whole:
-        raise _dropped()
+        raise LogUnavailableError("the snapshot was dropped while it was written; try again")
     if is_base:
         await connection.execute(
             f"UPDATE {schema}.meta SET base_position = $1, base_id = $2",  # noqa: S608
@@ -143,10 +145,6 @@ async def _check_tip(connection: Connection, schema: str, tip: Tip) -> None:
     sql = f"SELECT EXISTS (SELECT FROM {schema}.commits WHERE position = $1 AND commit_id = $2)"  # noqa: S608
     if not await connection.fetchval(sql, *tip):
         raise LogRolledBackError(f"the log has no commit {tip.commit_id} at position {tip.position} any more")
-
-
-def _dropped() -> LogUnavailableError:
-    return LogUnavailableError("the snapshot was dropped while it was written; try again")
 
 
 async def drop_older(connection: Connection, schema: str, before: Position) -> None:

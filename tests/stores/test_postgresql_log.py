@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import os
 import signal
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -619,17 +618,17 @@ class TestRedaction:
         asyncio.run(scenario())
 
 
-class HeldStates(PickledStates):
-    """A codec that is held up before its first line."""
+class Interrupted(PickledStates):
+    """A codec whose encoding is interrupted by the work of another broker."""
 
-    def __init__(self) -> None:
-        self.is_asked, self.may_go_on = threading.Event(), threading.Event()
+    def __init__(self, meanwhile: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._meanwhile = meanwhile
+        self._loop = asyncio.get_running_loop()
 
     def encode(self, state: Any) -> Iterator[bytes]:
-        """Return the lines once they may come."""
-        self.is_asked.set()
-        assert self.may_go_on.wait(HUNG_SECONDS)
+        """Return the lines, with the work before their end."""
         yield from super().encode(state)
+        asyncio.run_coroutine_threadsafe(self._meanwhile(), self._loop).result(HUNG_SECONDS)
 
 
 class TestSharing:
@@ -719,12 +718,8 @@ class TestSharing:
         commits = chain(8)
         await here.append(commits, expected=EMPTY_TIP)
         lower, higher = (Snapshot(commits[length - 1].tip, fold(commits[:length])) for length in (4, 6))
-        there._codec = held = HeldStates()
-        overtaken = asyncio.ensure_future(there.compact(lower))
-        await asyncio.to_thread(held.is_asked.wait, HUNG_SECONDS)
-        await here.compact(higher)
-        held.may_go_on.set()
-        await overtaken
+        there._codec = Interrupted(lambda: here.compact(higher))
+        await there.compact(lower)
         assert there.base == higher.tip
         assert await there.newest_snapshot() == higher
         assert await all_of(there) == commits[6:]
@@ -737,17 +732,7 @@ class TestSharing:
         commits = chain(8)
         await log.append(commits, expected=EMPTY_TIP)
         snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
-        loop = asyncio.get_running_loop()
-
-        class Interrupted(PickledStates):
-            """A codec whose encoding is interrupted by the other broker's redaction."""
-
-            def encode(self, state: Any) -> Iterator[bytes]:
-                yield from super().encode(state)
-                redacting = other.redact([], done_to=1, snapshots_before=5)
-                asyncio.run_coroutine_threadsafe(redacting, loop).result(HUNG_SECONDS)
-
-        log._codec = Interrupted()
+        log._codec = Interrupted(lambda: other.redact([], done_to=1, snapshots_before=5))
         with pytest.raises(LogUnavailableError, match="dropped while it was written; try again"):
             await log.compact(snapshot)
         await log.save(snapshot)
